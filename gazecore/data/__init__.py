@@ -1,0 +1,1 @@
+"""One file = one task: artifact -> batches, augmentation included."""

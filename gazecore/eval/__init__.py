@@ -1,0 +1,1 @@
+"""One file = one task's protocol: model + artifact -> predictions and scores."""

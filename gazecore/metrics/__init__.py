@@ -1,0 +1,1 @@
+"""One file = one family of metrics: pure numpy functions over any leading batch axes."""

@@ -1,0 +1,1 @@
+"""One file = one dataset: its original files on disk -> records."""
