@@ -1,0 +1,331 @@
+"""The shell of `gz`: commands that load when they are called, one-line errors, exit codes, signals, progress.
+
+Exit codes  0 ok · 1 bug · 2 usage · 65 bad data · 66 no or failed input · 69 missing dependency or device
+            73 output exists · 74 input/output · 75 stopped, resumable · 130 141 143 signals
+"""
+
+import errno
+import importlib
+import inspect
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from gazecore.cli_options import COMMON
+from gazecore.errors import IO, STOPPED, UNAVAILABLE, USAGE, GazeError
+
+EPILOG = (
+    "Exit codes: 0 ok, 1 bug, 2 usage, 65 bad data, 66 no or failed input, 69 missing dependency or device, "
+    "73 output exists, 74 input/output, 75 stopped and resumable, 130/141/143 signals."
+)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Run:
+    """The command that is running and the options that every command has."""
+
+    command: str = "gz"
+    json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    progress: str = "auto"
+    dry_run: bool = False
+    debug: bool = False
+    explicit: frozenset[str] = frozenset()  # options that came from the command line, the environment or a file
+
+
+_run = Run()
+
+
+def current() -> Run:
+    """The running command."""
+    return _run
+
+
+def say(text: str) -> None:
+    """Talk, on stderr, unless -q."""
+    if not _run.quiet:
+        print(text, file=sys.stderr, flush=True)
+
+
+def plan(*outputs: str) -> None:
+    """Where --dry-run stops: inputs are open and valid, nothing was loaded or written; says what would be."""
+    if _run.dry_run:
+        for line in outputs:
+            print(f"would write {line}", file=sys.stderr)
+        raise typer.Exit(0)
+
+
+def result(document: Any, table: Iterable[tuple[Any, ...]] = (), header: tuple[str, ...] = (), title: str = "") -> None:
+    """Print a result: one JSON document with --json, a table on a terminal, else plain tab-separated lines.
+
+    When stdout carries a reference for the next command, the table goes to stderr.
+    """
+    from gazecore.artifacts import pipe, provenance
+
+    if _run.json:
+        print(provenance.strict_json(document, indent=2))
+        return
+    stream = sys.stderr if pipe.carries_references() else sys.stdout
+    if stream is sys.stderr and _run.quiet:
+        return
+    if not stream.isatty():
+        for row in [header, *table] if header else table:
+            print("\t".join(str(cell) for cell in row), file=stream)
+        stream.flush()
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(
+        *header, title=title or None, title_justify="left", show_header=bool(header), box=None, pad_edge=False
+    )
+    for row in table:
+        drawn.add_row(*(str(cell) for cell in row))
+    Console(file=stream).print(drawn)
+
+
+def progress(items: Iterable[T], total: int | None, what: str) -> Iterator[T]:
+    """Yield the items and show how far we are: a bar on a terminal, else a plain line per 10 % or 30 s."""
+    style = _run.progress
+    if style == "auto":
+        style = "rich" if sys.stderr.isatty() else "plain"
+    if _run.quiet or style == "off":
+        yield from items
+    elif style == "rich":
+        from rich.console import Console
+        from rich.progress import track
+
+        yield from track(items, what, total=total, console=Console(stderr=True), transient=True)
+    else:
+        yield from _plain_progress(items, total, what)
+
+
+def _plain_progress(items: Iterable[T], total: int | None, what: str) -> Iterator[T]:
+    begun = told = time.monotonic()
+    tenth = 0
+    for count, item in enumerate(items, 1):
+        yield item
+        now = time.monotonic()
+        passed = total is not None and count * 10 // total > tenth
+        if now - told > 30 or (passed and now - begun > 2):
+            tenth = count * 10 // total if total else 0
+            told = now
+            print(f"{what}: {count}" + (f" of {total}" if total else "") + f", {now - begun:.0f} s", file=sys.stderr)
+
+
+def choose_device(name: str) -> Any:
+    """The torch device of --device; "auto" takes cuda, then mps, then cpu, and says which."""
+    import torch
+
+    from gazecore.artifacts import provenance
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        say(f"device: {name}")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise GazeError(f"device {name} is not available: {str(error).splitlines()[0]}", UNAVAILABLE) from error
+    provenance.current().device = str(device)
+    return device
+
+
+# ---- running one command --------------------------------------------------------------------------------------------
+
+
+def run(main: Callable[..., None]) -> None:
+    """Run a tool file as a program: `python tools/x.py`, `python -m gazecore.tools.x`."""
+    name = inspect.getfile(main).rsplit("/", 1)[-1].removesuffix(".py").rstrip("_").replace("_", "-")
+    command_of(main, name)(prog_name=f"gz {name}")
+
+
+def command_of(main: Callable[..., None], name: str) -> TyperCommand:
+    """The typer command of a tool's `main`, with the options that every command has."""
+    documentation = inspect.getdoc(sys.modules[main.__module__]) or ""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    settings = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "GZ_" + name.upper().replace("-", "_")}
+    app.command(name, help=documentation, context_settings=settings)(_wrapped(main, name))
+    command = typer.main.get_command(app)
+    command.name = name
+    for parameter in command.params:  # every option has its variable; naming each would fill the page
+        parameter.show_envvar = False  # type: ignore[attr-defined]
+    return command  # type: ignore[return-value]
+
+
+def _wrapped(main: Callable[..., None], name: str) -> Callable[..., None]:
+    own = inspect.signature(main).parameters
+
+    def command(ctx: typer.Context, **values: Any) -> None:
+        common = {key: values.pop(key) for key in COMMON}
+        if common["print_config"]:
+            _print_config(ctx, values)
+            return
+        code = _guarded(lambda: main(**values), ctx, name, values, common)
+        if code:
+            raise typer.Exit(code)
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [inspect.Parameter("ctx", keyword, annotation=typer.Context)]
+    parameters += [p.replace(kind=keyword) for p in own.values()]
+    parameters += [inspect.Parameter(n, keyword, annotation=a, default=d) for n, (a, d) in COMMON.items()]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    return command
+
+
+def _print_config(ctx: typer.Context, values: dict[str, Any]) -> None:
+    import yaml
+
+    sources = {"COMMANDLINE": "flag", "ENVIRONMENT": "environment", "DEFAULT_MAP": "file", "DEFAULT": "default"}
+    for key, value in values.items():
+        line = yaml.safe_dump({key.replace("_", "-"): value}, default_flow_style=None).rstrip()
+        source = ctx.get_parameter_source(key)
+        print(f"{line}  # {sources.get(source.name if source else '', 'default')}")
+
+
+def _guarded(
+    work: Callable[[], None], ctx: typer.Context, name: str, values: dict[str, Any], common: dict[str, Any]
+) -> int:
+    """Run a command's work; every way it can end becomes an exit code and at most a few lines on stderr."""
+    global _run
+    from gazecore.artifacts import pipe, provenance
+
+    signal.signal(signal.SIGTERM, _terminate)
+    sources = {key: ctx.get_parameter_source(key) for key in values}
+    explicit = frozenset(key for key, source in sources.items() if source and source.name != "DEFAULT")
+    shown = {k: v for k, v in common.items() if k in Run.__dataclass_fields__}
+    _run = Run(command=name, explicit=explicit, **shown)
+    argv = ["gz", name, *_own_arguments(name)]
+    provenance.begin(provenance.Step(argv, values, values.get("seed"), keep=not common["no_provenance"]))
+    code, message = 0, ""
+    try:
+        work()
+        sys.stdout.flush()
+    except GazeError as error:
+        code, message = error.code, str(error)
+        if _run.debug:
+            raise
+    except typer.Exit as error:
+        code = error.exit_code
+    except KeyboardInterrupt:
+        code, message = 130, "interrupted"
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+        message = "terminated" if code == 143 else str(error)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = 141
+    except OSError as error:
+        if _run.debug or not isinstance(error.errno, int):
+            raise
+        code, message = IO, _io_message(error)
+    finally:
+        failed = sys.exc_info()[0] is not None or code != 0
+        pipe.settle(success=not failed)
+        if sys.exc_info()[0] is not None:
+            pipe.emit_error(f"gz {name}", 1, "a bug; its traceback is above")
+    if code in (130, 143) and values.get("resume"):
+        code, message = STOPPED, f"{message}; the same command line with --resume goes on"
+    if code:
+        pipe.emit_error(f"gz {name}", code, message or f"exit {code}")
+    if message:
+        print(f"gz {name}: {message}", file=sys.stderr)
+    return code
+
+
+def _own_arguments(name: str) -> list[str]:
+    return sys.argv[2:] if sys.argv[1:2] == [name] else sys.argv[1:]
+
+
+def _terminate(*_: object) -> None:
+    raise SystemExit(143)
+
+
+def _io_message(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{where}no space left on the disk; free some, or set GZ_TMPDIR to a larger one for what goes down pipes"
+    return f"{where}{error.strerror or error}"
+
+
+# ---- the group of all commands --------------------------------------------------------------------------------------
+
+
+class _Stub(TyperCommand):
+    """A command that is known by name and help only: for lists, suggestions and completion."""
+
+    def __init__(self, name: str, text: str, panel: str):
+        super().__init__(name=name, help=text, short_help=text, callback=None, params=[], rich_help_panel=panel)
+
+
+class LazyGroup(TyperGroup):
+    """Loads a command's module only when that command runs; plug-ins come from the entry points `gz.commands`.
+
+    table  name -> (module, help, panel); set by a subclass
+    """
+
+    table: dict[str, tuple[str, str, str]] = {}  # noqa: RUF012  one table per program
+
+    def __init__(self, **settings: Any):
+        super().__init__(**settings)
+        self._plugins: dict[str, Any] | None = None
+        self._dispatching = False
+        for name, (_, text, panel) in self.table.items():
+            self.commands[name] = _Stub(name, text, panel)
+
+    def plugins(self) -> dict[str, Any]:
+        """Entry points of other packages by command name; the built-in commands win."""
+        if self._plugins is None:
+            from importlib.metadata import entry_points
+
+            self._plugins = {}
+            for point in entry_points(group="gz.commands"):
+                if point.name in self.table:
+                    print(f"gz: plug-in {point.value} is hidden by the command {point.name}", file=sys.stderr)
+                    continue
+                self._plugins[point.name] = point
+                text = f"from {point.dist.name}" if point.dist else "plug-in"
+                self.commands.setdefault(point.name, _Stub(point.name, text, "Plug-ins"))
+        return self._plugins
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        self.plugins()
+        return list(self.commands)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in self.table:
+            self.plugins()
+        if cmd_name not in self.commands or not self._dispatching:
+            return self.commands.get(cmd_name)
+        return self._load(cmd_name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        self._dispatching = True
+        try:
+            return super().resolve_command(ctx, args)
+        finally:
+            self._dispatching = False
+
+    def _load(self, name: str) -> Any:
+        if name in self.table:
+            return command_of(importlib.import_module(self.table[name][0]).main, name)
+        try:
+            return command_of(self.plugins()[name].load(), name)
+        except Exception as error:  # whatever a stranger's module does must not look like our bug
+            print(f"gz: plug-in {name} cannot be loaded: {error!r}", file=sys.stderr)
+            raise typer.Exit(UNAVAILABLE) from error
+
+
+def usage(message: str) -> GazeError:
+    """An error of the command line."""
+    return GazeError(message, USAGE)

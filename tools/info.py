@@ -1,0 +1,58 @@
+"""Say what is inside an artifact: sizes, variables, where it comes from.
+
+Example: gz info samples.zarr        gz prep-gazefollow raw | gz info --json
+"""
+
+from typing import Any
+
+from gazecore.cli import run
+from gazecore.cli_options import Inputs
+
+
+def main(input: Inputs = ["-"]) -> None:  # noqa: B006  typer copies the default
+    from gazecore import artifacts, cli
+    from gazecore.artifacts import pipe, provenance
+
+    pipe.Output(as_json=True)  # a text command: stdout is its result, never a reference
+    documents = [_describe(artifact) for artifact in artifacts.inputs(input)]
+    cli.plan()
+    if cli.current().json:
+        cli.result(documents[0] if len(documents) == 1 else documents)
+        return
+    for document in documents:
+        head = [(key, document[key]) for key in ("path", "schema", "container", "id", "records", "bytes")]
+        cli.result(None, [*head, *document["attributes"].items()])
+        rows = [(n, v["dtype"], " x ".join(f"{d} {s}" for d, s in zip(v["dims"], v["shape"], strict=True)), v["units"],
+                 v["help"]) for n, v in document["variables"].items()]  # fmt: skip
+        cli.result(None, rows, ("variable", "dtype", "dims", "units", "what it is"))
+        steps = [(e["id"], e.get("started", "-"), provenance.shell_line(e["argv"])) for e in document["provenance"]]
+        cli.result(None, steps, ("step", "started", "command"))
+
+
+def _describe(artifact: Any) -> dict[str, Any]:
+    hidden = ("Conventions", "gz_schema", "gz_schema_version", "gz_id", "gz_complete", "gz_provenance", "history")
+    return {
+        "path": str(artifact.path),
+        "schema": f"{artifact.kind} {artifact.version}",
+        "container": artifact.container,
+        "id": artifact.id,
+        "records": len(artifact),
+        "bytes": artifact.nbytes,
+        "dims": artifact.dims,
+        "variables": {
+            v.name: {
+                "dtype": v.dtype_name,
+                "dims": list(v.dims),
+                "shape": list(v.shape),
+                "units": str(v.attrs.get("units", "1")),
+                "help": str(v.attrs.get("long_name", "")),
+            }
+            for v in artifact.variables.values()
+        },
+        "attributes": {k: v for k, v in artifact.attrs.items() if k not in hidden},
+        "provenance": artifact.provenance,
+    }
+
+
+if __name__ == "__main__":
+    run(main)

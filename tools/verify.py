@@ -1,0 +1,25 @@
+"""Check an artifact: schema, completeness, ranges, content id, images.
+
+Example: gz verify samples.zarr        find . -name '*.zarr' | gz verify
+"""
+
+from gazecore.cli import run
+from gazecore.cli_options import Inputs
+
+
+def main(input: Inputs = ["-"]) -> None:  # noqa: B006  typer copies the default
+    from gazecore import artifacts, cli
+    from gazecore.artifacts import checks, pipe
+    from gazecore.errors import DATA, GazeError
+
+    pipe.Output(as_json=True)  # a text command: stdout is its result, never a reference
+    checked = {str(artifact.path): checks.problems(artifact) for artifact in artifacts.inputs(input)}
+    lines = [(path, "; ".join(found) or "ok") for path, found in checked.items()]
+    cli.result(checked, lines)
+    broken = [path for path, found in checked.items() if found]
+    if broken:
+        raise GazeError(f"{len(broken)} of {len(checked)} artifacts are not whole: {', '.join(broken)}", DATA)
+
+
+if __name__ == "__main__":
+    run(main)
