@@ -124,7 +124,7 @@ def _maps(path: Path) -> Iterator[tuple[str, float, np.ndarray]]:
             raise GazeError(f"{file} cannot be read: {error}", IO) from error
         if heatmap.ndim != 2:
             raise GazeError(f"{file} holds an array of {heatmap.shape}; expected one map [H, W]")
-        number = FRAME.search(file.stem)
+        number = FRAME.search(file.stem) if in_folder else None
         yield (file.parent.name if in_folder else file.stem), float(number[1]) if number else np.nan, heatmap
 
 
