@@ -11,13 +11,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperGroup
 
+from gazecore.cli_help import WIDTH, PlainCommand, coerce_plainly, write_options
 from gazecore.cli_options import COMMON
 from gazecore.errors import IO, STOPPED, UNAVAILABLE, USAGE, GazeError
 
@@ -93,6 +94,11 @@ def result(document: Any, table: Iterable[tuple[Any, ...]] = (), header: tuple[s
     Console(file=stream).print(drawn)
 
 
+def counted(n: int, what: str, counts: Mapping[str, int]) -> None:
+    """Report what a prep command did: how many records, how many were repaired or dropped and why."""
+    result({what: n, **counts}, [(what, n), *counts.items()])
+
+
 def progress(items: Iterable[T], total: int | None, what: str) -> Iterator[T]:
     """Yield the items and show how far we are: a bar on a terminal, else a plain line per 10 % or 30 s."""
     style = _run.progress
@@ -149,14 +155,15 @@ def run(main: Callable[..., None]) -> None:
     command_of(main, name)(prog_name=f"gz {name}")
 
 
-def command_of(main: Callable[..., None], name: str) -> TyperCommand:
+def command_of(main: Callable[..., None], name: str) -> PlainCommand:
     """The typer command of a tool's `main`, with the options that every command has."""
     documentation = inspect.getdoc(sys.modules[main.__module__]) or ""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     settings = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "GZ_" + name.upper().replace("-", "_")}
-    app.command(name, help=documentation, context_settings=settings)(_wrapped(main, name))
+    app.command(name, cls=PlainCommand, help=documentation, context_settings=settings)(_wrapped(main, name))
     command = typer.main.get_command(app)
     command.name = name
+    coerce_plainly(command)
     for parameter in command.params:  # every option has its variable; naming each would fill the page
         parameter.show_envvar = False  # type: ignore[attr-defined]
     return command  # type: ignore[return-value]
@@ -184,11 +191,16 @@ def _wrapped(main: Callable[..., None], name: str) -> Callable[..., None]:
 
 
 def _print_config(ctx: typer.Context, values: dict[str, Any]) -> None:
+    import json
+
     import yaml
+
+    from gazecore.artifacts import provenance
 
     sources = {"COMMANDLINE": "flag", "ENVIRONMENT": "environment", "DEFAULT_MAP": "file", "DEFAULT": "default"}
     for key, value in values.items():
-        line = yaml.safe_dump({key.replace("_", "-"): value}, default_flow_style=None).rstrip()
+        plain = json.loads(provenance.strict_json(value))  # a path becomes text
+        line = yaml.safe_dump({key.replace("_", "-"): plain}, default_flow_style=None, width=1 << 20).rstrip()
         source = ctx.get_parameter_source(key)
         print(f"{line}  # {sources.get(source.name if source else '', 'default')}")
 
@@ -198,17 +210,22 @@ def _guarded(
 ) -> int:
     """Run a command's work; every way it can end becomes an exit code and at most a few lines on stderr."""
     global _run
-    from gazecore.artifacts import pipe, provenance
+    _open_closed_streams()
+    from gazecore.artifacts import pipe, provenance, temporary
 
     signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup has it ignored
+        signal.signal(signal.SIGHUP, _terminate)
     sources = {key: ctx.get_parameter_source(key) for key in values}
     explicit = frozenset(key for key, source in sources.items() if source and source.name != "DEFAULT")
     shown = {k: v for k, v in common.items() if k in Run.__dataclass_fields__}
     _run = Run(command=name, explicit=explicit, **shown)
-    argv = ["gz", name, *_own_arguments(name)]
+    argv = ["gz", name, *(sys.argv[2:] if ctx.parent else sys.argv[1:])]
+    pipe.give_stdout_to_json(_run.json)
     provenance.begin(provenance.Step(argv, values, values.get("seed"), keep=not common["no_provenance"]))
     code, message = 0, ""
     try:
+        temporary.clean_leftovers()
         work()
         sys.stdout.flush()
     except GazeError as error:
@@ -221,7 +238,7 @@ def _guarded(
         code, message = 130, "interrupted"
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
-        message = "terminated" if code == 143 else str(error)
+        message = "terminated" if code in (129, 143) else str(error)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = 141
@@ -234,7 +251,7 @@ def _guarded(
         pipe.settle(success=not failed)
         if sys.exc_info()[0] is not None:
             pipe.emit_error(f"gz {name}", 1, "a bug; its traceback is above")
-    if code in (130, 143) and values.get("resume"):
+    if code in (129, 130, 143) and values.get("resume"):
         code, message = STOPPED, f"{message}; the same command line with --resume goes on"
     if code:
         pipe.emit_error(f"gz {name}", code, message or f"exit {code}")
@@ -243,12 +260,19 @@ def _guarded(
     return code
 
 
-def _own_arguments(name: str) -> list[str]:
-    return sys.argv[2:] if sys.argv[1:2] == [name] else sys.argv[1:]
+def _terminate(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
 
 
-def _terminate(*_: object) -> None:
-    raise SystemExit(143)
+def _open_closed_streams() -> None:
+    """A closed stdin, stdout or stderr becomes /dev/null: else the next file to be opened would take its place."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != descriptor:
+                os.dup2(opened, descriptor)
+                os.close(opened)
+            setattr(sys, name, os.fdopen(descriptor, "r" if descriptor == 0 else "w"))
 
 
 def _io_message(error: OSError) -> str:
@@ -261,7 +285,7 @@ def _io_message(error: OSError) -> str:
 # ---- the group of all commands --------------------------------------------------------------------------------------
 
 
-class _Stub(TyperCommand):
+class _Stub(PlainCommand):
     """A command that is known by name and help only: for lists, suggestions and completion."""
 
     def __init__(self, name: str, text: str, panel: str):
@@ -278,6 +302,8 @@ class LazyGroup(TyperGroup):
 
     def __init__(self, **settings: Any):
         super().__init__(**settings)
+        self.rich_markup_mode = None
+        self.context_settings.setdefault("max_content_width", WIDTH)
         self._plugins: dict[str, Any] | None = None
         self._dispatching = False
         for name, (_, text, panel) in self.table.items():
@@ -297,6 +323,23 @@ class LazyGroup(TyperGroup):
                 text = f"from {point.dist.name}" if point.dist else "plug-in"
                 self.commands.setdefault(point.name, _Stub(point.name, text, "Plug-ins"))
         return self._plugins
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        coerce_plainly(self)
+        return super().parse_args(ctx, args)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        write_options(self, ctx, formatter)
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for name in self.list_commands(ctx):
+            command = self.commands[name]
+            panels.setdefault(getattr(command, "rich_help_panel", None) or "Commands", []).append(
+                (name, command.help or "")
+            )
+        longest = max(map(len, self.commands))
+        for heading, rows in panels.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name.ljust(longest), text) for name, text in rows])
 
     def list_commands(self, ctx: Any) -> list[str]:
         self.plugins()
@@ -320,8 +363,13 @@ class LazyGroup(TyperGroup):
         if name in self.table:
             return command_of(importlib.import_module(self.table[name][0]).main, name)
         try:
-            return command_of(self.plugins()[name].load(), name)
-        except Exception as error:  # whatever a stranger's module does must not look like our bug
+            loaded = self.plugins()[name].load()
+            if isinstance(loaded, typer.Typer):
+                loaded = typer.main.get_command(loaded)
+                loaded.name = name
+                return loaded
+            return command_of(loaded, name)
+        except (Exception, SystemExit) as error:  # whatever a stranger's module does must not look like our bug
             print(f"gz: plug-in {name} cannot be loaded: {error!r}", file=sys.stderr)
             raise typer.Exit(UNAVAILABLE) from error
 

@@ -22,6 +22,17 @@ BatchSize = Annotated[int, typer.Option(min=1, help="samples at once")]
 Workers = Annotated[int, typer.Option(min=0, help="processes that load samples; 0 loads in this one")]
 Limit = Annotated[int | None, typer.Option(min=1, help="only the first N samples")]
 Split = Annotated[str | None, typer.Option(help="only samples of this split: train, val, test")]
+Images = Annotated[str, typer.Option(help="packed: images go into the artifact; paths: it refers to the files")]
+Checkpoint = Annotated[
+    str,
+    typer.Option("--checkpoint", help="weights of ours (.safetensors); MODEL:PRESET makes random ones, to try things"),
+]
+OptionalCheckpoint = Annotated[
+    str | None, typer.Option("--checkpoint", help="predict first, with these weights (or MODEL:PRESET, random ones)")
+]
+Weights = Annotated[
+    Path | None, typer.Option("--weights", help="local file of the public backbone, where the model has one")
+]
 MapDtype = Annotated[str, typer.Option("--dtype", help="heat maps are stored as float16 or float32")]
 
 

@@ -1,4 +1,4 @@
-"""Errors that the user can put right: shown as one line, without a traceback, with an exit code that scripts can test."""
+"""Errors that the user can put right: one line without a traceback, and an exit code that scripts can test."""
 
 from collections.abc import Iterable
 

@@ -13,6 +13,41 @@ LOOK, ARTIFACTS, WHOLE = "Look", "Artifacts", "Whole"
 
 # in the order of the work: name -> (module, first line of its help, panel)
 COMMANDS: dict[str, tuple[str, str, str]] = {
+    "make-tiny": (
+        "gazecore.tools.make_tiny",
+        "Make a small data set in its original layout on disk, from a seed.",
+        DATA,
+    ),
+    "prep-images": (
+        "gazecore.tools.prep_images",
+        "Prepare your own photos with the head boxes of any detector, or of ours.",
+        DATA,
+    ),
+    "prep-gazefollow": (
+        "gazecore.tools.prep_gazefollow",
+        "Prepare GazeFollow-extended: its annotations and images as one artifact.",
+        DATA,
+    ),
+    "eval-heatmaps": (
+        "gazecore.tools.eval_heatmaps",
+        "Score heat maps against reference maps or fixations: CC, KL, SIM, NSS, AUC and more.",
+        HEATMAPS,
+    ),
+    "predict-following": (
+        "gazecore.tools.predict_following",
+        "Predict where people look: heat map, gaze point and in-frame score of every sample.",
+        FOLLOWING,
+    ),
+    "eval-following": (
+        "gazecore.tools.eval_following",
+        "Score gaze following: predictions from the pipe, or samples with --checkpoint.",
+        FOLLOWING,
+    ),
+    "visualize": (
+        "gazecore.tools.visualize",
+        "Draw an artifact: pictures into a folder, one self-contained HTML report, or a preview in the terminal.",
+        LOOK,
+    ),
     "info": ("gazecore.tools.info", "Say what is inside an artifact: sizes, variables, where it comes from.", LOOK),
     "log": ("gazecore.tools.log", "Print the chain of commands that made an artifact.", LOOK),
     "select": (
@@ -32,6 +67,17 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         ARTIFACTS,
     ),
     "clean": ("gazecore.tools.clean", "Delete temporary artifacts and unfinished work that nobody uses.", ARTIFACTS),
+    "import-weights": (
+        "gazecore.tools.import_weights",
+        "Bring an author's weight file (.pt, .pth, .safetensors) in as a checkpoint of ours.",
+        ARTIFACTS,
+    ),
+    "demo": (
+        "gazecore.tools.demo",
+        "Run the main job on made data, offline: every shell line is printed before it runs.",
+        WHOLE,
+    ),
+    "plugins": ("gazecore.tools.plugins", "List what other packages add: commands, models, metrics.", WHOLE),
 }
 
 

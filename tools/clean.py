@@ -16,14 +16,14 @@ def main(
     older_than: Annotated[float, typer.Option(min=0, help="hours since the last change")] = 24.0,
 ) -> None:
     from gazecore import cli
-    from gazecore.artifacts import pipe
+    from gazecore.artifacts import temporary
 
-    found = pipe.leftovers(older_than * 3600)
+    found = temporary.leftovers(older_than * 3600)
     for folder in folders or []:
-        found += pipe.unfinished(folder, older_than * 3600)
+        found += temporary.unfinished(folder, older_than * 3600)
     if cli.current().dry_run:
         cli.plan(*(f"nothing; would delete {path}" for path in found))
-    pipe.remove(found)
+    temporary.remove(found)
     cli.result([str(p) for p in found], [(str(p),) for p in found])
     cli.say(f"gz clean: deleted {len(found)} leftovers")
 

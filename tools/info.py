@@ -11,9 +11,8 @@ from gazecore.cli_options import Inputs
 
 def main(input: Inputs = ["-"]) -> None:  # noqa: B006  typer copies the default
     from gazecore import artifacts, cli
-    from gazecore.artifacts import pipe, provenance
+    from gazecore.artifacts import provenance
 
-    pipe.Output(as_json=True)  # a text command: stdout is its result, never a reference
     documents = [_describe(artifact) for artifact in artifacts.inputs(input)]
     cli.plan()
     if cli.current().json:

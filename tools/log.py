@@ -16,9 +16,8 @@ def main(
     as_shell: Annotated[bool, typer.Option("--as-shell", help="as a script that runs the chain again")] = False,
 ) -> None:
     from gazecore import artifacts, cli
-    from gazecore.artifacts import pipe, provenance
+    from gazecore.artifacts import provenance
 
-    pipe.Output(as_json=True)  # a text command: stdout is its result, never a reference
     for artifact in artifacts.inputs(input):
         entries = artifact.provenance
         if as_shell:

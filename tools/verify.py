@@ -9,10 +9,9 @@ from gazecore.cli_options import Inputs
 
 def main(input: Inputs = ["-"]) -> None:  # noqa: B006  typer copies the default
     from gazecore import artifacts, cli
-    from gazecore.artifacts import checks, pipe
+    from gazecore.artifacts import checks
     from gazecore.errors import DATA, GazeError
 
-    pipe.Output(as_json=True)  # a text command: stdout is its result, never a reference
     checked = {str(artifact.path): checks.problems(artifact) for artifact in artifacts.inputs(input)}
     lines = [(path, "; ".join(found) or "ok") for path, found in checked.items()]
     cli.result(checked, lines)

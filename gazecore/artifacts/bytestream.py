@@ -9,15 +9,17 @@ from typing import BinaryIO
 from gazecore.errors import IO, NO_INPUT, GazeError
 
 HEAD = 512
-COPY = 1 << 20
+TAR_END = 1024  # a whole tar ends in two blocks of zeros
+COPY, BUFFER = 1 << 20, 1 << 16
 MOST_MEMBERS = 5_000_000
 
 
-class _Rejoined(io.RawIOBase):
-    """A stream whose first bytes were already taken."""
+class Rejoined(io.RawIOBase):
+    """A stream whose first bytes were already taken; remembers whether the last ones that were read are zeros."""
 
     def __init__(self, head: bytes, rest: BinaryIO):
         self._head, self._rest = head, rest
+        self.ends_in_zeros = 0
 
     def readable(self) -> bool:
         return True
@@ -25,10 +27,12 @@ class _Rejoined(io.RawIOBase):
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         if self._head:
             count = min(len(buffer), len(self._head))
-            buffer[:count], self._head = self._head[:count], self._head[count:]
-            return count
-        data = self._rest.read1(len(buffer))  # type: ignore[attr-defined]
+            data, self._head = self._head[:count], self._head[count:]
+        else:
+            data = self._rest.read1(len(buffer))  # type: ignore[attr-defined]
         buffer[: len(data)] = data
+        kept = len(data.rstrip(b"\0"))
+        self.ends_in_zeros = len(data) - kept if kept else self.ends_in_zeros + len(data)
         return len(data)
 
 
@@ -40,7 +44,7 @@ def peek(stream: BinaryIO) -> tuple[bytes, io.BufferedReader]:
         head += data
         if not data or (head.startswith(b"{") and b"\n" in head):
             break
-    return head, io.BufferedReader(_Rejoined(head, stream))
+    return head, io.BufferedReader(Rejoined(head, stream), BUFFER)
 
 
 def sniff(head: bytes) -> str:
@@ -94,6 +98,8 @@ def _receive_tar(stream: io.BufferedReader, target: Path) -> None:
                 tar.extract(member, unpacked, filter="data")
         while stream.read(COPY):
             pass  # the padding behind the archive, so that its writer does not meet a closed pipe
+        if stream.raw.ends_in_zeros < TAR_END:  # type: ignore[attr-defined]
+            raise tarfile.ReadError("its end is missing")
         roots = sorted(unpacked.rglob("zarr.json"), key=lambda p: len(p.parts))
         if not roots:
             raise GazeError(

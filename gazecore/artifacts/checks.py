@@ -7,6 +7,7 @@ from gazecore.artifacts.store import Artifact
 from gazecore.errors import GazeError
 
 MOST_IMAGES = 20  # problems of single images that are spelt out
+MOST_MISSING = 1000
 
 
 def problems(artifact: Artifact) -> list[str]:
@@ -25,10 +26,13 @@ def problems(artifact: Artifact) -> list[str]:
 
 
 def missing_chunks(artifact: Artifact) -> list[str]:
-    """Chunk files of a zarr folder that are not there; a reader would take them for the fill value without a word."""
+    """Chunk files of a zarr folder that are not there; a reader would take them for the fill value without a word.
+
+    The first MOST_MISSING of them: an artifact may claim any number.
+    """
     if artifact.container != "zarr":
         return []
-    missing = []
+    missing: list[str] = []
     for variable in artifact.variables.values():
         if 0 in variable.shape:
             continue
@@ -43,6 +47,8 @@ def missing_chunks(artifact: Artifact) -> list[str]:
             chunk = folder.joinpath(*reversed(keys))
             if not chunk.is_file():
                 missing.append(str(chunk.relative_to(artifact.path)))
+            if len(missing) == MOST_MISSING:
+                return missing
     return missing
 
 

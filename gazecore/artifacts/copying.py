@@ -17,6 +17,7 @@ from gazecore.artifacts.store import Artifact, Variable
 from gazecore.artifacts.writer import Writer, blocks_of, copied_specs
 from gazecore.errors import GazeError
 
+MISSING_BLOCK = 1024  # rows of a missing variable that are filled in at once
 INTERNAL = ("Conventions", "gz_schema", "gz_schema_version", "gz_version", "gz_id", "gz_complete", "gz_provenance")
 
 
@@ -47,14 +48,44 @@ def copy_table(artifact: Artifact, writer: Writer, skip_dims: Sequence[str] = ()
 
 def copy_rows(artifact: Artifact, writer: Writer, rows: np.ndarray) -> None:
     """Copy the given rows of the main dimension, in the given order."""
-    dim = artifact.main_dim
-    pointers = _pointers(artifact)
-    kept = {table: np.unique(artifact[name].whole()[rows]) for name, table in pointers.items()}
-    for table, used in kept.items():
+    kept = copy_tables(artifact, writer, rows)
+    _copy_along(artifact, writer, artifact.main_dim, rows, kept)
+
+
+def copy_tables(artifact: Artifact, writer: Writer, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Copy what does not run along the main dimension; of the tables that rows point into, what they point to.
+
+    returns  pointer variable -> the table rows that were kept, for `columns`
+    """
+    kept = kept_rows(artifact, rows)
+    tables = {_pointers(artifact)[name]: used for name, used in kept.items()}
+    for table, used in tables.items():
         _copy_along(artifact, writer, table, used, {})
-    _copy_along(artifact, writer, dim, rows, {name: kept[table] for name, table in pointers.items()})
-    done = {dim, *kept, *(d for d, counts in artifact.ragged_dims.items() if artifact[counts].dims[0] in (dim, *kept))}
-    copy_table(artifact, writer, skip_dims=tuple(done))
+    along = (artifact.main_dim, *tables)
+    copy_table(
+        artifact, writer, (*along, *(d for d, c in artifact.ragged_dims.items() if artifact[c].dims[0] in along))
+    )
+    return kept
+
+
+def kept_rows(artifact: Artifact, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Pointer variable -> the rows of its table, ascending, that the given rows point to."""
+    kept = {}
+    for name, table in _pointers(artifact).items():
+        kept[name] = np.unique(artifact[name].whole()[rows])
+        if len(kept[name]) and not 0 <= kept[name][0] <= kept[name][-1] < artifact.dims.get(table, 0):
+            raise GazeError(f"{artifact.path}: {name} points outside its table {table}; run gz verify")
+    return kept
+
+
+def columns(artifact: Artifact, rows: np.ndarray, kept: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Every variable along the main dimension, at the given rows; pointers count among the kept table rows."""
+    found = {v.name: v.take(rows) for v in artifact.variables.values() if v.dims[0] == artifact.main_dim}
+    return found | {name: _moved(found[name], used) for name, used in kept.items()}
+
+
+def _moved(pointers: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    return np.searchsorted(kept, pointers).astype(pointers.dtype)
 
 
 def _pointers(artifact: Artifact) -> dict[str, str]:
@@ -68,18 +99,28 @@ def _copy_along(artifact: Artifact, writer: Writer, dim: str, rows: np.ndarray, 
         if variable.dims[0] == dim:
             for part in _portions(rows, variable):
                 values = variable.take(part)
-                if variable.name in kept:
-                    values = np.searchsorted(kept[variable.name], values).astype(values.dtype)
-                writer.append_raw(variable.name, values)
+                writer.append_raw(
+                    variable.name, _moved(values, kept[variable.name]) if variable.name in kept else values
+                )
     for ragged, counts_name in artifact.ragged_dims.items():
         if artifact[counts_name].dims[0] != dim:
             continue
-        ends = np.cumsum(artifact[counts_name].whole(), dtype=np.int64)
-        starts = ends - artifact[counts_name].whole()
+        starts, ends = _ranges(artifact, ragged, counts_name)
         for variable in artifact.variables.values():
             if variable.dims[0] == ragged:
+                writer.append_raw(variable.name, variable[0:0])
                 for start, stop in _runs(starts[rows], ends[rows]):
                     writer.append_raw(variable.name, variable[start:stop])
+
+
+def _ranges(artifact: Artifact, ragged: str, counts_name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Where the rows of each record begin and end along a ragged dimension."""
+    counts = artifact[counts_name].whole()
+    ends = np.cumsum(counts, dtype=np.int64)
+    total = int(ends[-1]) if len(ends) else 0
+    if (counts < 0).any() or total != artifact.dims.get(ragged, 0):
+        raise GazeError(f"{artifact.path}: {counts_name} does not count the rows of {ragged}; run gz verify")
+    return ends - counts, ends
 
 
 def _portions(rows: np.ndarray, variable: Variable) -> Iterable[np.ndarray]:
@@ -136,9 +177,10 @@ class Concatenation:
         offsets = {name: writer.rows(table) for name, table in pointers.items()}
         for spec in self.specs:
             if spec.name not in artifact:
-                if artifact.dims.get(spec.dims[0]):
-                    fill = "" if spec.dtypes[0] == "string" else np.nan
-                    shape = (artifact.dims[spec.dims[0]], *self._tail(spec))
+                fill = "" if spec.dtypes[0] == "string" else np.nan
+                count = artifact.dims.get(spec.dims[0], 0)
+                for start in range(0, count, MISSING_BLOCK):
+                    shape = (min(MISSING_BLOCK, count - start), *self._tail(spec))
                     writer.append_raw(spec.name, np.full(shape, fill))
                 continue
             for rows in blocks_of(artifact[spec.name]):
@@ -156,8 +198,11 @@ class Concatenation:
         for name, spec in specs.items():
             holders = [a for a in self._artifacts if name in a]
             dtypes = {a[name].dtype_name for a in holders}
-            if len(dtypes) > 1 and "string" in dtypes:
+            if len({"string" if d == "string" else np.dtype(d).kind for d in dtypes}) > 1:
                 found.append(f"{name} is {' and '.join(sorted(dtypes))}")
+                continue
+            if any(a[name].dims != spec.dims for a in holders):
+                found.append(f"{name} has dims {' and '.join(sorted({str(a[name].dims) for a in holders}))}")
                 continue
             dtype = dtypes.pop() if len(dtypes) == 1 else str(np.result_type(*dtypes))
             specs[name] = replace(spec, dtypes=(dtype,))

@@ -38,18 +38,19 @@ def _write_zip(artifact: Artifact, path: Path) -> None:
         root = zarr.open_group(metadata, mode="w", zarr_format=3, attributes=artifact.attrs)
         for variable in artifact.variables.values():
             cut = layout(variable.dtype_name, variable.shape[1:], _is_packed(artifact, variable))
+            rows = max(min(cut.chunk_rows, len(variable)), 1)
             tail = tuple(max(n, 1) for n in variable.shape[1:])
             array = root.create_array(
                 variable.name,
                 shape=variable.shape,
                 dtype=str if variable.dtype_name == "string" else variable.dtype_name,
-                chunks=(cut.chunk_rows, *tail),
+                chunks=(rows, *tail),
                 compressors=codecs[cut.codec],
                 dimension_names=variable.dims,
                 attributes={k: v for k, v in variable.attrs.items() if k != "gz_dtype"},
             )
-            for start in range(0, len(variable), cut.chunk_rows):
-                stop = min(start + cut.chunk_rows, len(variable))
+            for start in range(0, len(variable), rows):
+                stop = min(start + rows, len(variable))
                 array[start:stop] = variable[start:stop]
                 _drain(metadata, archive, f"{variable.name}/c/")
         with warnings.catch_warnings():

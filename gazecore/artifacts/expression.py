@@ -51,8 +51,8 @@ def evaluate(expression: str, variables: Mapping[str, np.ndarray]) -> np.ndarray
         value = np.asarray(_value(_parsed(expression).body, variables))
     except GazeError:
         raise
-    except (TypeError, ValueError, IndexError) as error:
-        raise GazeError(f"--where {expression!r}: {error}", USAGE) from error
+    except (TypeError, ValueError, IndexError, OverflowError, RecursionError) as error:
+        raise GazeError(f"--where {expression[:200]!r}: {error}", USAGE) from error
     if value.dtype != bool or value.ndim > 1:
         raise GazeError(
             f"--where {expression!r} is no yes or no per sample (it gives {value.dtype} of {value.shape})", USAGE
@@ -63,8 +63,8 @@ def evaluate(expression: str, variables: Mapping[str, np.ndarray]) -> np.ndarray
 def _parsed(expression: str) -> ast.Expression:
     try:
         return ast.parse(expression, mode="eval")
-    except SyntaxError as error:
-        raise GazeError(f"--where {expression!r} cannot be read: {error.msg}", USAGE) from error
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise GazeError(f"--where {expression[:200]!r} cannot be read: {error}", USAGE) from error
 
 
 def _value(node: ast.expr, variables: Mapping[str, np.ndarray]) -> Any:

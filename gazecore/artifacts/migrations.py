@@ -42,6 +42,6 @@ def apply(artifact: "Artifact") -> None:
 
 def _major(artifact: "Artifact") -> int:
     text = artifact.version.split(".")[0]
-    if not text.isdecimal():
+    if not text.isascii() or not text.isdecimal():
         raise GazeError(f"{artifact.path}: gz_schema_version is {artifact.version!r}; expected a number such as 1.0")
     return int(text)

@@ -33,21 +33,28 @@ class Step:
     device: str | None = None
     keep: bool = True
     started: float = field(default_factory=time.time)
-    inputs: list[dict[str, Any]] = field(default_factory=list)
-    chain: list[dict[str, Any]] = field(default_factory=list)
+    inputs: dict[int, dict[str, Any]] = field(default_factory=dict)
+    chains: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    outputs: int = 0  # artifacts that were finished so far
 
-    def add_input(self, path: Path | str, identity: str, entries: list[dict[str, Any]], piped: bool = False) -> None:
-        """Note an artifact or checkpoint that was read; its own chain becomes part of ours."""
+    def add_input(self, path: Path | str, identity: str, entries: list[dict[str, Any]], piped: bool = False) -> int:
+        """Note an artifact or checkpoint that was read: its chain becomes part of ours. Returns the note's number."""
+        number = max(self.inputs, default=0) + 1
         step = entries[-1]["id"] if entries else None
-        self.inputs.append({"path": Path(path).name, "id": identity, "step": step, "piped": piped or None})
-        known = {entry["id"] for entry in self.chain}
-        self.chain.extend(entry for entry in entries if entry["id"] not in known)
+        self.inputs[number] = {"path": Path(path).name, "id": identity, "step": step, "piped": piped or None}
+        self.chains[number] = entries
+        return number
+
+    def forget(self, number: int) -> None:
+        """An input that is no parent of what comes next."""
+        del self.inputs[number], self.chains[number]
 
     def entries(self) -> list[dict[str, Any]]:
         """The whole chain, this command last."""
         argv = hide_secrets(self.argv)
         started = datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        parents = [i["step"] for i in self.inputs if i["step"]]
+        chain = {entry["id"]: entry for entries in self.chains.values() for entry in entries}
+        parents = [i["step"] for i in self.inputs.values() if i["step"]]
         text = json.dumps([argv, self.started, parents])
         entry = {
             "id": hashlib.sha256(text.encode()).hexdigest()[:12],
@@ -59,10 +66,10 @@ class Step:
             "seed": self.seed,
             "device": self.device,
             "config": {k: "***" if SECRET.search(k) else v for k, v in self.config.items()},
-            "inputs": [{k: v for k, v in i.items() if v is not None} for i in self.inputs],
+            "inputs": [{k: v for k, v in i.items() if v is not None} for i in self.inputs.values()],
             "packages": _packages(),
         }
-        return [*self.chain, entry]
+        return [*chain.values(), entry]
 
 
 _current: Step | None = None
@@ -91,12 +98,22 @@ def attributes(step: Step, history: str = "") -> dict[str, str]:
     return {"history": "\n".join(filter(None, [line, history])), "gz_provenance": strict_json(entries)}
 
 
+def parsed(text: str) -> list[dict[str, Any]]:
+    """The entries in a gz_provenance attribute; ValueError for what is no list of commands."""
+    entries = json.loads(text)
+    for entry in entries if isinstance(entries, list) else [None]:
+        words = [[entry.get("id")], entry.get("parents"), entry.get("argv")] if isinstance(entry, dict) else []
+        if not words or not all(isinstance(part, list) and all(isinstance(w, str) for w in part) for part in words):
+            raise ValueError(f"{str(entry)[:80]} is no entry with id, parents and argv")
+    return entries
+
+
 def hide_secrets(argv: list[str]) -> list[str]:
     """The command line with the values of options named *token*, *key*, *password*, *secret* replaced by ***."""
     hidden, mask = [], False
     for word in argv:
         name, equals, _ = word.partition("=")
-        if mask and not word.startswith("-"):
+        if mask and not word.startswith("--"):
             hidden.append("***")
         elif word.startswith("-") and SECRET.search(name):
             hidden.append(name + "=***" if equals else word)

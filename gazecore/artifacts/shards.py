@@ -13,6 +13,7 @@ from gazecore.errors import GazeError
 PACKED_CHUNK = 16 << 20  # bytes of one uncompressed chunk of packed images: each chunk file can be mapped into memory
 INNER_CHUNK = 1 << 19
 SHARD_CHUNKS = 64
+LARGEST_SHARD = 64 << 20
 SMALL_ROW = 1024  # rows below this many bytes are never sharded
 LARGEST_CHUNK = 1 << 30  # a file that claims more was not written by us
 
@@ -40,9 +41,17 @@ def layout(dtype: np.dtype | str, tail: tuple[int, ...], packed: bool = False) -
     row = np.dtype(dtype).itemsize * int(np.prod(tail))
     if row < SMALL_ROW:
         return Layout(_power_of_two(INNER_CHUNK // max(row, 1), 65536), None, "lz4")
+    if np.dtype(dtype) == np.uint8:  # video: short windows are read, and blosc gains nothing on bytes
+        chunk = _power_of_two(INNER_CHUNK // 4 // row, 4096)
+        return Layout(chunk, _shard(chunk, row), "zstd")
     chunk = _power_of_two(INNER_CHUNK // row, 4096)
-    codec = "zstd" if np.dtype(dtype) == np.uint8 else "lz4"  # blosc gains nothing on bytes
-    return Layout(chunk, chunk * SHARD_CHUNKS, codec)
+    return Layout(chunk, _shard(chunk, row), "lz4")
+
+
+def _shard(chunk: int, row: int) -> int | None:
+    """Rows of a shard: 64 chunks, fewer where rows are so long that a shard would not fit the memory."""
+    count = min(SHARD_CHUNKS, LARGEST_SHARD // (chunk * row))
+    return chunk * count if count > 1 else None
 
 
 def _power_of_two(rows: int, most: int) -> int:

@@ -4,18 +4,18 @@ One group = one xarray Dataset: every array names its dimensions, ragged data ar
 (a count variable with the attribute `sample_dimension`, rows concatenated), strings are UTF-8, missing is NaN.
 """
 
-import json
 import mmap
 import warnings
 import zipfile
 from collections.abc import Iterator
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gazecore.artifacts import migrations, schema
+from gazecore.artifacts import migrations, provenance, schema
 from gazecore.artifacts.identity import Digest, combine
 from gazecore.artifacts.shards import LARGEST_CHUNK
 from gazecore.errors import IO, NO_INPUT, GazeError
@@ -23,6 +23,9 @@ from gazecore.errors import IO, NO_INPUT, GazeError
 READ_BYTES = 32 << 20  # one block when an artifact is read in sequence
 WHOLE_BYTES = 2 << 30  # variables that are read whole (counts, indices, names) are smaller than this
 LARGEST_DIM = 1 << 40
+# what zarr, h5py and zipfile raise over files that are damaged, or somebody else's
+DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, zipfile.BadZipFile)
+MOST_MAPS = 200  # each mapped chunk of packed images keeps a file open, and a process may often have 1024
 
 
 class Variable:
@@ -37,7 +40,7 @@ class Variable:
     def row_bytes(self) -> int:
         """Bytes of one row in memory; a string counts as 64."""
         item = 64 if self.dtype_name == "string" else np.dtype(self.dtype_name).itemsize
-        return item * int(np.prod(self.shape[1:]))
+        return item * prod(self.shape[1:])
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -92,7 +95,7 @@ class Packed:
         self._starts = self._ends - counts
         self._chunk = data.array.chunks[0] if folder and _is_raw(data.array) else 0
         self._folder = folder
-        self._maps: dict[int, mmap.mmap] = {}
+        self._maps: dict[int, mmap.mmap] = {}  # in the order in which they were opened
         if len(self._ends) and self._ends[-1] != len(data):
             raise GazeError(f"{data.name} holds {len(data):,} bytes; its counts add up to {self._ends[-1]:,}")
 
@@ -117,9 +120,14 @@ class Packed:
             path = self._folder / self._data.name / "c" / str(k)
             try:
                 with path.open("rb") as file:
-                    self._maps[k] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                    opened = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             except (OSError, ValueError) as error:
                 raise GazeError(f"{path} cannot be read ({error}); run gz verify on the artifact", IO) from error
+            if len(opened) != self._chunk:
+                raise GazeError(f"{path} is {len(opened):,} bytes long; expected {self._chunk:,}: it was cut short", IO)
+            if len(self._maps) >= MOST_MAPS:
+                self._maps.pop(next(iter(self._maps))).close()
+            self._maps[k] = opened
         return self._maps[k]
 
 
@@ -142,6 +150,8 @@ class Artifact:
         self.variables: dict[str, Variable] = {v.name: v for v in _variables(container, root)}
         self.dims: dict[str, int] = {}
         for variable in self.variables.values():
+            if not variable.shape:
+                raise GazeError(f"{path}: {variable.name} has no dimension; not written by gz")
             _refuse_absurd(path, variable)
             for dim, length in zip(variable.dims, variable.shape, strict=True):
                 if self.dims.setdefault(dim, length) != length:
@@ -188,7 +198,11 @@ class Artifact:
 
     @property
     def provenance(self) -> list[dict[str, Any]]:
-        return json.loads(self.attrs.get("gz_provenance", "[]"))
+        """One entry per command that led here, this one's maker last."""
+        try:
+            return provenance.parsed(self.attrs.get("gz_provenance", "[]"))
+        except ValueError as error:
+            raise GazeError(f"{self.path}: the attribute gz_provenance is damaged: {error}") from error
 
     @property
     def nbytes(self) -> int:
@@ -252,11 +266,13 @@ def open_artifact(path: Path | str, kind: str | tuple[str, ...] = (), incomplete
         raise
     except PermissionError as error:
         raise GazeError(f"{path} cannot be read: {error.strerror}", IO) from error
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise GazeError(f"{path} is damaged or no artifact: {str(error).splitlines()[0]}") from error
+    except DAMAGED as error:
+        raise GazeError(f"{path} is damaged or no artifact: {(str(error) or repr(error)).splitlines()[0]}") from error
     if not artifact.complete and not incomplete:
+        artifact.close()
         raise GazeError(f"{path} was not finished by its writer; make it again, or go on with --resume")
     if kinds and artifact.kind not in kinds:
+        artifact.close()
         raise GazeError(f'{path} holds "{artifact.kind}"; expected {_expected(kinds)}')
     return artifact
 
@@ -275,14 +291,14 @@ def _open(path: Path) -> Artifact:
                 f"{path} is a folder without zarr.json, so no artifact; "
                 "original data sets are read by the gz prep-... commands"
             )
-        return Artifact(path, "zarr", zarr.open_group(path, mode="r"), lambda: None)
+        return Artifact(path, "zarr", zarr.open_group(path, mode="r", zarr_format=3), lambda: None)
     with path.open("rb") as file:
         magic = file.read(8)
     if magic.startswith(b"PK\3\4"):
         store = zarr.storage.ZipStore(path, mode="r")
         with warnings.catch_warnings():
             warnings.simplefilter("error", zarr.errors.ZarrUserWarning)
-            return Artifact(path, "zarr.zip", zarr.open_group(store, mode="r"), store.close)
+            return Artifact(path, "zarr.zip", zarr.open_group(store, mode="r", zarr_format=3), store.close)
     if magic == b"\x89HDF\r\n\x1a\n":
         import h5py
 
@@ -300,6 +316,8 @@ def _variables(container: str, root: Any) -> Iterator[Variable]:
             yield Variable(name, array, tuple(dims), dict(array.attrs))
         return
     for name, dataset in sorted(root.items()):
+        if not hasattr(dataset, "ndim"):
+            continue  # a group of somebody else
         marker = dataset.attrs.get("NAME", b"")
         if bytes(marker).startswith(b"This is a netCDF dimension but not a netCDF variable"):
             continue
@@ -319,7 +337,8 @@ def _scale_name(dataset: Any, axis: int) -> str:
 def _refuse_absurd(path: Path, variable: Variable) -> None:
     chunks = getattr(variable.array, "shards", None) or getattr(variable.array, "chunks", None) or ()
     item = 64 if variable.dtype_name == "string" else np.dtype(variable.dtype_name).itemsize
-    if max(variable.shape, default=0) > LARGEST_DIM or int(np.prod(chunks, dtype=object)) * item > LARGEST_CHUNK:
+    largest = max(variable.row_bytes, prod(chunks) * item)
+    if max(variable.shape) > LARGEST_DIM or largest > LARGEST_CHUNK:
         raise GazeError(
             f"{path}: {variable.name} claims the shape {variable.shape} in chunks of {tuple(chunks)}; "
             "refused: no artifact of gz is cut like that"

@@ -5,8 +5,10 @@ killed writer can be resumed), and at the end computes the content id, writes th
 """
 
 import contextlib
+import errno
 import fcntl
 import json
+import math
 import os
 import secrets
 import shutil
@@ -20,84 +22,19 @@ import numpy as np
 
 from gazecore import __version__
 from gazecore.artifacts import export, provenance, schema
-from gazecore.artifacts.identity import Digest, combine
-from gazecore.artifacts.shards import Layout, check_whole_shards, layout
+from gazecore.artifacts.atomic import delete, replace, signals_wait, sync, sync_entry
+from gazecore.artifacts.columns import Column, begin
+from gazecore.artifacts.identity import combine
+from gazecore.artifacts.shards import check_whole_shards
 from gazecore.artifacts.store import Artifact, Variable, open_artifact
 from gazecore.errors import EXISTS, IO, USAGE, GazeError
 
 COMMIT_ROWS = 4096
 COMMIT_SECONDS = 30.0
-SMALL_ARRAY = 8 << 20  # bytes; below, an array is one chunk
 SUFFIXES = (".zarr", ".zarr.zip", ".h5")
-
-
-class Column:
-    """One variable on its way to disk: rows wait here until they fill a shard (or a chunk)."""
-
-    def __init__(self, root: Any, spec: schema.VariableSpec, rows: np.ndarray):
-        self.name, self.dims = spec.name, spec.dims
-        self.dtype_name = "string" if rows.dtype.kind in "TOU" else rows.dtype.name
-        self.tail = rows.shape[1:]
-        self.layout = layout(self.dtype_name, self.tail, spec.packed)
-        attrs = {"units": spec.units, "long_name": spec.help}
-        self.array = _create(root, spec.name, self.dtype_name, self.tail, self.layout, spec.dims, attrs)
-        self.written = 0  # rows on disk that the buffer does not hold
-        self.buffer: list[np.ndarray] = []
-        self.buffered = 0
-        self.digest = Digest()
-
-    @property
-    def rows(self) -> int:
-        return self.written + self.buffered
-
-    def append(self, rows: np.ndarray) -> None:
-        if rows.shape[1:] != self.tail:
-            raise GazeError(f"{self.name}: rows of shape {rows.shape[1:]} after rows of shape {self.tail}")
-        self.digest.update(rows)
-        self.buffer.append(rows)
-        self.buffered += len(rows)
-        whole = self.buffered - self.buffered % self.layout.unit
-        if whole:
-            waiting = self._waiting()
-            self._put(waiting[:whole])
-            self.written += whole
-            self.buffer = [waiting[whole:].copy()]
-            self.buffered -= whole
-
-    def flush(self) -> None:
-        """Put the incomplete last shard on disk too; its rows stay here, so that it is written whole again later."""
-        if self.buffered:
-            self._put(self._waiting())
-
-    def shrink(self, root: Any) -> None:
-        """Cut an array that stayed small into one chunk without a shard; all its rows are still in the buffer."""
-        rows = self._waiting() if self.buffer else None
-        if rows is None or self.written or rows.nbytes > SMALL_ARRAY or len(rows) >= self.layout.chunk_rows:
-            return
-        attrs = dict(self.array.attrs)
-        cut = Layout(max(len(rows), 1), None, self.layout.codec)
-        del root[self.name]
-        self.array = _create(root, self.name, self.dtype_name, self.tail, cut, self.dims, attrs)
-        self._put(rows)
-
-    def resume(self, rows: int) -> None:
-        """Go on after `rows` rows of an earlier writer."""
-        stored = Variable(self.name, self.array, self.dims, {})
-        self.written = rows - rows % self.layout.unit
-        step = max(1, COMMIT_ROWS if self.layout.codec else self.layout.unit)
-        for start in range(0, rows, step):
-            self.digest.update(stored[start : min(start + step, rows)])
-        self.buffer = [stored[self.written : rows].copy()]
-        self.buffered = rows - self.written
-
-    def _waiting(self) -> np.ndarray:
-        return self.buffer[0] if len(self.buffer) == 1 else np.concatenate(self.buffer)
-
-    def _put(self, rows: np.ndarray) -> None:
-        stop = self.written + len(rows)
-        if self.array.shape[0] != stop:
-            self.array.resize((stop, *self.tail))
-        self.array[self.written : stop] = rows
+BYTES = (bytes, bytearray, memoryview)
+SMALL = "gz_small"  # group of an unfinished artifact: small arrays written anew, about to replace the first ones
+FREE = ("out", "overwrite", "resume", "workers", "progress", "device", "batch_size")  # may differ when resumed
 
 
 class Writer:
@@ -117,10 +54,12 @@ class Writer:
         resume: bool = False,
         extra: Sequence[schema.VariableSpec] = (),
         keep_half: bool = False,
+        durable: bool = True,
     ):
         import zarr
 
-        self.path, self.kind, self.overwrite, self.keep_half = Path(path), kind, overwrite, keep_half
+        self.path, self.kind, self.overwrite = Path(path), kind, overwrite
+        self.keep_half, self.durable = keep_half, durable
         self.attrs: dict[str, Any] = dict(attrs or {})
         self.resumable = resume
         self.summary: dict[str, Any] = {}  # headline numbers, for the reference line and the attribute gz_summary
@@ -130,103 +69,114 @@ class Writer:
         zarr.config.set({"array.write_empty_chunks": True})
         found = find_part(self.path) if resume else None
         self.part = found or self.path.parent / f".{self.path.name}.part-{secrets.token_hex(3)}"
-        try:
-            self._root = zarr.open_group(self.part, mode="r+" if found else "w-", zarr_format=3)
-        except OSError as error:
-            raise GazeError(f"cannot write beside {self.path}: {error.strerror or error}", IO) from error
-        self._lock = os.open(self.part, os.O_RDONLY)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise GazeError(f"another command is writing {self.path} right now", EXISTS) from error
         self._columns: dict[str, Column] = {}
+        self._empty: set[str] = set()  # variables that got empty lists, which know neither dtype nor shape
+        self._consistent: dict[str, int] = {}  # rows of each column after the last whole record
         self._committed = time.monotonic()
         self._rows_at_commit = 0
-        if found:
-            self._continue()
-        else:
-            begun = {"gz_schema": kind, "gz_schema_version": self._version, "gz_complete": 0}
-            self._root.attrs.update({**begun, "gz_rows": "{}", "gz_job": self._job()})
+        with signals_wait():
+            try:
+                self._root = zarr.open_group(self.part, mode="r+" if found else "w-", zarr_format=3)
+            except OSError as error:
+                code = IO if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) else EXISTS
+                raise GazeError(f"cannot write beside {self.path}: {error.strerror or error}", code) from error
+            self._lock = os.open(self.part, os.O_RDONLY)
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise GazeError(f"another command is writing {self.path} right now", EXISTS) from error
+            if found:
+                self._continue()
+            else:
+                begun = {"gz_schema": kind, "gz_schema_version": self._version, "gz_complete": 0}
+                job = self._job(provenance.current().entries()[-1])
+                self._root.attrs.update({**begun, "gz_rows": "{}", "gz_job": job})
+            _unfinished.append(self)
 
     def __enter__(self) -> "Writer":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: Any) -> None:
-        if kind is None:
-            self.finish()
-        elif not self.complete:
-            self.abandon()
+        try:
+            if kind is None:
+                self.finish()
+        finally:
+            if not self.complete:
+                self.abandon()
 
     def rows(self, dim: str = "sample") -> int:
         """Rows that were appended so far, those of a resumed run included: where to go on."""
         return max((c.rows for c in self._columns.values() if c.dims[0] == dim), default=0)
 
     def append(self, dim: str = "sample", **columns: Any) -> None:
-        """Append rows along `dim`: one array, or for ragged variables one list of arrays (or bytes) per variable."""
+        """Append rows along `dim`: one array, or for ragged variables one list of arrays (or bytes) per variable.
+
+        Rows of other dims that belong to a sample (its images) come before it: a resumed run goes on after the last
+        append along `sample`.
+        """
         lengths = {name: len(rows) for name, rows in columns.items()}
         if len(set(lengths.values())) > 1:
             raise GazeError(f"columns of different lengths in one append: {lengths}")
-        counts: dict[str, np.ndarray] = {}
-        for name, rows in columns.items():
+        ready = {name: rows for name, rows in columns.items() if not self._spec(name).ragged_by}
+        for name in sorted(columns.keys() - ready.keys()):
+            ready[name], counts = self._joined(columns[name])
+            counter = self._spec(name).ragged_by or ""
+            if not np.array_equal(ready.setdefault(counter, counts), counts):
+                raise GazeError(f"{name} does not have the numbers of rows that {counter} says")
+        for name in ready:
             spec = self._spec(name)
-            if spec.ragged_by:
-                counted = spec.ragged_by in columns or spec.ragged_by in counts
-                parts = [np.frombuffer(r, np.uint8) if isinstance(r, bytes) else np.asarray(r) for r in rows]
-                if not counted:
-                    counts[spec.ragged_by] = np.array([len(p) for p in parts], np.int64)
-                rows = np.concatenate(parts) if parts else np.empty(0, np.uint8)
-            elif spec.dims[0] != dim:
+            if spec.dims[0] != dim and not spec.ragged_by:
                 raise GazeError(f"{name} runs along {spec.dims[0]}, not along {dim}")
-            self._add(spec, rows)
-        for name, numbers in counts.items():
-            self._add(self._spec(name), numbers)
-        rows_now = self.rows()
-        if dim == "sample" and (
-            rows_now - self._rows_at_commit >= COMMIT_ROWS or time.monotonic() - self._committed > COMMIT_SECONDS
-        ):
-            self.commit()
+        with signals_wait():
+            for name, rows in ready.items():
+                self._add(self._spec(name), rows)
+            if dim == "sample":
+                self._consistent = {name: column.rows for name, column in self._columns.items()}
+                new_rows = self.rows() - self._rows_at_commit
+                if new_rows >= COMMIT_ROWS or time.monotonic() - self._committed > COMMIT_SECONDS:
+                    self.commit()
 
     def append_raw(self, name: str, rows: np.ndarray) -> None:
         """Append rows of one variable as they are stored (ragged rows without their counts): for copies."""
-        self._add(self._spec(name), rows)
+        with signals_wait():
+            self._add(self._spec(name), rows)
 
     def commit(self) -> None:
-        """Everything appended so far is safe on disk and would survive a kill."""
+        """Every whole record appended so far is safe on disk and would survive a kill."""
         for column in self._columns.values():
             column.flush()
-        self._root.attrs["gz_rows"] = json.dumps({name: c.rows for name, c in self._columns.items()})
+        self._root.attrs["gz_rows"] = json.dumps(self._consistent)
         self._committed, self._rows_at_commit = time.monotonic(), self.rows()
 
     def finish(self) -> Path:
         """Complete the artifact and move it to its final name."""
         import zarr
 
-        if not self._root.attrs["gz_complete"]:
-            self._complete()
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # consolidated metadata is not in the v3 specification yet; readers may use it
-            zarr.consolidate_metadata(self._root.store)
-        os.close(self._lock)
+        with signals_wait():
+            if not self._root.attrs["gz_complete"]:
+                self._complete()
+            self._take_small()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # consolidated metadata is not in the v3 specification yet
+                zarr.consolidate_metadata(self._root.store)
         self._export_and_rename()
-        self.complete = True
+        self._end()
         return self.path
 
     def _complete(self) -> None:
         """All rows and, as the one last step, the attributes that say so."""
+        self._begin_empty()
+        dims = {column.dims[0] for column in self._columns.values()}
+        ragged = {s.ragged_by: s.dims[0] for s in self._specs.values() if s.ragged_by and s.dims[0] in dims}
+        small = self._root.create_group(SMALL)
         for name, column in self._columns.items():
-            column.flush()
-            if column.array.shape[0] != column.rows:  # rows of an earlier, killed writer beyond its last commit
-                column.array.resize((column.rows, *column.tail))
-            column.shrink(self._root)
-            ragged = next((s.dims[0] for s in self._specs.values() if s.ragged_by == name), None)
-            if ragged in {c.dims[0] for c in self._columns.values()}:
-                column.array.attrs["sample_dimension"] = ragged
+            column.finish(sample_dimension=ragged.get(name))
+            column.write_small(small)
         self._check()
         identity = {
             n: (c.dtype_name, (c.rows, *c.tail), c.dims, c.digest.hexdigest()) for n, c in self._columns.items()
         }
+        history = self.attrs.pop("history", "")
         self._root.attrs.put(
             {
                 "Conventions": "CF-1.11",
@@ -236,21 +186,35 @@ class Writer:
                 "gz_id": combine(identity),
                 "gz_complete": 1,
                 **({"gz_summary": provenance.strict_json(self.summary)} if self.summary else {}),
-                **provenance.attributes(provenance.current(), self.attrs.pop("history", "")),
-                **{k: v for k, v in self.attrs.items() if v is not None},
+                **provenance.attributes(provenance.current(), history),
+                **{k: _attribute(v) for k, v in self.attrs.items() if _attribute(v) is not None},
             }
         )
 
+    def _take_small(self) -> None:
+        """Put the arrays of the group SMALL in place of those they were copied from; a resumed writer may repeat it."""
+        for folder in sorted((self.part / SMALL).glob("*/")):
+            shutil.rmtree(self.part / folder.name, ignore_errors=True)
+            folder.rename(self.part / folder.name)
+        shutil.rmtree(self.part / SMALL, ignore_errors=True)
+
     def abandon(self) -> None:
         """Leave nothing behind; a resumable writer keeps what is safe on disk."""
-        if self.resumable:
-            with contextlib.suppress(OSError):
-                self.commit()
-        else:
-            shutil.rmtree(self.part, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            os.close(self._lock)
+        with signals_wait():
+            if not self.resumable:
+                for pause in (0.0, 0.02, 0.1):  # after an error, threads of zarr may still be writing
+                    time.sleep(pause)
+                    delete(self.part)
+            elif not self._root.attrs["gz_complete"]:
+                with contextlib.suppress(OSError):
+                    self.commit()
+            delete(self._exported)
+            self._end()
+
+    def _end(self) -> None:
+        os.close(self._lock)
         self.complete = True
+        _unfinished.remove(self)
 
     def _check(self) -> None:
         if self.kind not in schema.names():
@@ -260,15 +224,23 @@ class Writer:
         if found:
             raise GazeError(f"what was written is no {self.kind}: {'; '.join(found)}")
 
+    @property
+    def _exported(self) -> Path:
+        return self.part.with_name(self.part.name + ".file")
+
     def _export_and_rename(self) -> None:
         done = self.part
         if self.path.name.endswith((".zip", ".h5")):
-            done = self.part.with_name(self.part.name + ".file")
+            done = self._exported
             with open_artifact(self.part) as artifact:
                 export.write(artifact, done, "h5" if self.path.suffix == ".h5" else "zarr.zip", self.keep_half)
-            shutil.rmtree(self.part)
-        _sync(done)
-        replace(done, self.path, self.overwrite)
+        with signals_wait():
+            if self.durable:
+                sync(done)
+            replace(done, self.path, self.overwrite)
+            if self.durable:
+                sync_entry(self.path.absolute().parent)
+            delete(self.part)
 
     def _spec(self, name: str) -> schema.VariableSpec:
         if name not in self._specs:
@@ -276,46 +248,74 @@ class Writer:
         return self._specs[name]
 
     def _add(self, spec: schema.VariableSpec, rows: Any) -> None:
-        rows = _typed(rows, spec, self._columns.get(spec.name))
-        if spec.name not in self._columns:
-            self._columns[spec.name] = Column(self._root, spec, rows)
-        self._columns[spec.name].append(rows)
+        column = self._columns.get(spec.name)
+        if not len(rows) and (column or not isinstance(rows, np.ndarray)):
+            self._empty.add(spec.name)
+            return
+        rows = _typed(rows, spec, column)
+        if rows.ndim != len(spec.dims):
+            raise GazeError(f"{spec.name} has rows of shape {rows.shape[1:]}; expected ({', '.join(spec.dims[1:])})")
+        if column is None:
+            column = self._columns[spec.name] = begin(self._root, spec, rows)
+        column.append(rows)
 
-    def _job(self) -> str:
-        """What must be equal for a resumed run: the command and its options, not where or how fast it writes."""
-        step = provenance.current()
-        free = ("out", "overwrite", "resume", "workers", "progress", "device", "batch_size")
-        config = {k: str(v) for k, v in sorted(step.config.items()) if k not in free}
-        return json.dumps([self.kind, config])
+    def _joined(self, items: Sequence[Any]) -> tuple[Any, np.ndarray]:
+        """The rows of all items after one another, and how many each has."""
+        parts = [np.frombuffer(item, np.uint8) if isinstance(item, BYTES) else np.asarray(item) for item in items]
+        filled = [part for part in parts if len(part)]
+        return np.concatenate(filled) if filled else [], np.array([len(part) for part in parts], np.int64)
+
+    def _begin_empty(self) -> None:
+        """Begin the variables that got empty lists only, if the schema says how long their other dimensions are."""
+        dims = schema.load(self.kind).dims if self.kind in schema.names() else {}
+        for spec in (self._specs[name] for name in sorted(self._empty - self._columns.keys())):
+            tail = [dims.get(dim) for dim in spec.dims[1:]]
+            if None not in tail:
+                self._add(spec, np.empty((0, *tail), object if spec.dtypes[0] == "string" else spec.dtypes[0]))
+
+    def _job(self, entry: Mapping[str, Any]) -> str:
+        """What must be equal for a resumed run: options and inputs, not where or how fast it writes."""
+        plain = json.loads(provenance.strict_json(entry))
+        config = {k: v for k, v in sorted(plain["config"].items()) if k not in FREE}
+        return json.dumps([self.kind, config, [i.get("id") for i in plain["inputs"]]])
 
     def _continue(self) -> None:
+        """Go on with the work of a killed writer; GazeError when it did something else."""
         attrs = dict(self._root.attrs)
+        began, ours = attrs.get("gz_job"), self._job(provenance.current().entries()[-1])
         if attrs["gz_complete"]:  # killed between its last attribute and the renaming
-            attrs |= {"gz_rows": json.dumps({name: array.shape[0] for name, array in self._root.arrays()})}
-        elif attrs.get("gz_job") != self._job():
+            self._take_small()
+            attrs["gz_rows"] = json.dumps({name: array.shape[0] for name, array in self._root.arrays()})
+            steps = json.loads(attrs.get("gz_provenance", "[]"))
+            began = self._job(steps[-1]) if steps else ours
+        if began != ours:
             raise GazeError(
-                f"{self.part.name} was begun with other options: {attrs.get('gz_job')} instead of {self._job()}; "
+                f"{self.part.name} was begun with other options or inputs: {began} instead of {ours}; "
                 "repeat the first command line, or remove it with gz clean"
             )
-        committed = json.loads(attrs["gz_rows"])
-        for name, rows in committed.items():
-            array = self._root[name]
-            column = Column.__new__(Column)
-            column.name, column.dims, column.array = name, self._spec(name).dims, array
-            column.dtype_name = Variable(name, array, column.dims, {}).dtype_name
-            column.tail = tuple(array.shape[1:])
-            column.layout = layout(column.dtype_name, column.tail, self._spec(name).packed)
-            column.digest = Digest()
-            column.resume(rows)
-            self._columns[name] = column
+        self._consistent = json.loads(attrs["gz_rows"])
+        for name in sorted({key for key, _ in self._root.members()} - self._consistent.keys()):
+            del self._root[name]  # begun, but never committed
+        for name, rows in self._consistent.items():
+            self._columns[name] = Column(self._spec(name), self._root[name])
+            self._columns[name].resume(rows)
         self._rows_at_commit = self.rows()
+
+
+_unfinished: list[Writer] = []
+
+
+def abandon_unfinished() -> None:
+    """Abandon the writers whose `with` block a signal did not let begin."""
+    for writer in list(_unfinished):
+        writer.abandon()
 
 
 def check_target(path: Path, overwrite: bool) -> None:
     """Refuse, before any work, a target that exists, has no known suffix or whose folder is missing."""
     if not path.name.endswith(SUFFIXES):
         raise GazeError(f"{path}: artifacts end in {', '.join(SUFFIXES)}", USAGE)
-    if path.exists() and not overwrite:
+    if os.path.lexists(path) and not overwrite:
         raise GazeError(f"{path} exists; --overwrite replaces it", EXISTS)
     if not path.absolute().parent.is_dir():
         raise GazeError(f"{path}: the folder {path.parent} does not exist", EXISTS)
@@ -325,19 +325,6 @@ def find_part(path: Path) -> Path | None:
     """The unfinished work of an earlier writer of `path`, the newest if there are several."""
     parts = [p for p in path.absolute().parent.glob(f".{path.name}.part-*") if (p / "zarr.json").is_file()]
     return max(parts, key=lambda p: p.stat().st_mtime, default=None)
-
-
-def replace(done: Path, target: Path, overwrite: bool) -> None:
-    """Rename a finished file or folder to its final name; an old one goes aside first and is deleted last."""
-    if not target.exists():
-        done.rename(target)
-        return
-    if not overwrite:
-        raise GazeError(f"{target} appeared while it was being written; --overwrite replaces it", EXISTS)
-    aside = target.with_name(f".{target.name}.old-{secrets.token_hex(3)}")
-    target.rename(aside)
-    done.rename(target)
-    shutil.rmtree(aside) if aside.is_dir() else aside.unlink()
 
 
 def place(array: Any, start: int, rows: np.ndarray) -> None:
@@ -367,8 +354,8 @@ def copied_specs(artifact: Artifact) -> list[schema.VariableSpec]:
 
 
 def blocks_of(variable: Variable) -> Iterator[np.ndarray]:
-    """The rows of a variable in blocks of bounded size."""
-    return (variable[start:stop] for start, stop in variable.row_blocks())
+    """The rows of a variable in blocks of bounded size; one empty block when it has none."""
+    return (variable[start:stop] for start, stop in [*variable.row_blocks()] or [(0, 0)])
 
 
 def _specs(kind: str, extra: Sequence[schema.VariableSpec]) -> tuple[dict[str, schema.VariableSpec], str]:
@@ -382,36 +369,29 @@ def _specs(kind: str, extra: Sequence[schema.VariableSpec]) -> tuple[dict[str, s
 
 def _typed(rows: Any, spec: schema.VariableSpec, column: Column | None) -> np.ndarray:
     """Rows in the dtype of the column: as it began, else as given where the schema allows it, else its first."""
-    if spec.dtypes[0] == "string":
-        return np.asarray(rows, dtype=np.dtypes.StringDType())
-    rows = np.asarray(rows)
-    if column is not None:
-        return rows.astype(column.dtype_name, copy=False)
-    wanted = rows.dtype.name if rows.dtype.name in spec.dtypes else spec.dtypes[0]
-    return rows.astype(wanted, copy=False)
+    try:
+        if spec.dtypes[0] == "string":
+            return np.asarray(rows, dtype=np.dtypes.StringDType())
+        rows = np.asarray(rows)
+        given = rows.dtype.name
+        wanted = column.dtype_name if column else given if given in spec.dtypes else spec.dtypes[0]
+        if given == wanted:
+            return rows
+        with np.errstate(over="raise", invalid="raise"):
+            typed = rows.astype(wanted)
+    except (TypeError, ValueError, FloatingPointError) as error:
+        raise GazeError(f"{spec.name}: {error}; expected {' or '.join(spec.dtypes)}") from error
+    if typed.dtype.kind in "iu" and not np.array_equal(typed, rows):
+        raise GazeError(f"{spec.name} is {wanted}, which cannot hold {rows[typed != rows].ravel()[0]}")
+    return typed
 
 
-def _create(root: Any, name: str, dtype: str, tail: tuple[int, ...], cut: Any, dims: Any, attrs: Any) -> Any:
-    from zarr.codecs import BloscCodec, ZstdCodec
-
-    codecs = {"lz4": BloscCodec(cname="lz4", clevel=5, shuffle="shuffle"), "zstd": ZstdCodec(level=3), None: None}
-    return root.create_array(
-        name,
-        shape=(0, *tail),
-        dtype=str if dtype == "string" else dtype,
-        chunks=(cut.chunk_rows, *(max(n, 1) for n in tail)),
-        shards=(cut.shard_rows, *(max(n, 1) for n in tail)) if cut.shard_rows else None,
-        compressors=codecs[cut.codec],
-        dimension_names=dims,
-        attributes=attrs,
-    )
-
-
-def _sync(path: Path) -> None:
-    files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
-    for file in files:
-        descriptor = os.open(file, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _attribute(value: Any) -> str | int | float | None:
+    """A root attribute as every container can hold it: text or a finite number; else JSON text; missing is None."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    if isinstance(value, bool):
+        return int(value)
+    return value if isinstance(value, str | int | float) else provenance.strict_json(value)

@@ -1,0 +1,196 @@
+"""GazeSample records into an artifact of gaze samples, and out of one; scenes by index.
+
+Every scene is stored once, whoever looks at what in it: packed (the encoded bytes) or as a path relative to the
+artifact, with the file's modification time, so that a file that changed since is noticed.
+"""
+
+import io
+import os
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from gazecore import images
+from gazecore.artifacts.copying import image_root
+from gazecore.artifacts.store import Artifact
+from gazecore.artifacts.writer import Writer
+from gazecore.errors import NO_INPUT, USAGE, GazeError
+from gazecore.records import GazeSample
+
+BLOCK = 256
+RECENT = 64  # scenes whose row is remembered: people of one photo follow one another
+KEPT_FORMATS = (b"\xff\xd8", b"\x89PNG")  # other files are stored as lossless PNG
+
+
+def image_attrs(images_as: str, root: Path, folder: Path) -> tuple[Path | None, dict[str, str]]:
+    """For --images: the folder that paths are stored relative to (None: pack), and the attributes that say so.
+
+    images_as  "packed" or "paths"
+    root       the folder of the images
+    folder     the folder in which the artifact will lie
+    """
+    if images_as not in ("packed", "paths"):
+        raise GazeError(f"--images {images_as}: expected packed or paths", USAGE)
+    if images_as == "packed":
+        return None, {}
+    relative = os.path.relpath(root.resolve(), folder.resolve())
+    return root.resolve(), {"image_root": Path(relative).as_posix()}
+
+
+def write(
+    samples: Iterable[GazeSample], writer: Writer, image_root: Path | None, annotators: int = 1, video: bool = False
+) -> int:
+    """Append samples; those that a resumed writer already has are passed over. Returns the number of samples.
+
+    image_root  None packs the images; a folder stores their paths relative to it
+    annotators  rows of gaze_targets; more in a sample is an error
+    video       store clip, track_id, frame and time_s too
+    """
+    samples = iter(samples)
+    done = writer.rows()
+    for _ in islice(samples, done):
+        pass
+    recent: dict[Path | bytes, int] = {}
+    while block := list(islice(samples, BLOCK)):
+        columns = _columns(block, annotators) | (_video_columns(block) if video else {})
+        writer.append(image_index=np.array(_add_scenes(block, writer, recent, image_root)), **columns)
+        done += len(block)
+    return done
+
+
+def _add_scenes(
+    block: list[GazeSample], writer: Writer, recent: dict[Path | bytes, int], root: Path | None
+) -> list[int]:
+    """The image row of each sample; scenes that are not there yet are appended."""
+    rows, fresh = [], []
+    first = writer.rows("image")
+    for sample in block:
+        if sample.image not in recent:
+            recent[sample.image] = first + len(fresh)
+            fresh.append(sample)
+        rows.append(recent[sample.image])
+    while len(recent) > RECENT:
+        del recent[next(iter(recent))]
+    if not fresh:
+        return rows
+    table = {"image_size_px": np.array([s.image_size for s in fresh])}
+    if root is None:
+        names = [s.image_name for s in fresh]
+        writer.append(dim="image", image_name=names, image_data=[_encoded(s.image) for s in fresh], **table)
+    else:
+        paths = [_path(sample) for sample in fresh]
+        names = [Path(os.path.relpath(path, root)).as_posix() for path in paths]
+        times = [path.stat().st_mtime for path in paths]
+        writer.append(dim="image", image_name=names, image_mtime_s=np.array(times), **table)
+    return rows
+
+
+def _encoded(image: Path | bytes) -> bytes:
+    data = image if isinstance(image, bytes) else image.read_bytes()
+    if data.startswith(KEPT_FORMATS):
+        return data
+    stream = io.BytesIO()
+    Image.fromarray(images.load(image)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _path(sample: GazeSample) -> Path:
+    if isinstance(sample.image, bytes):
+        raise GazeError(f"{sample.image_name} came as bytes and has no path; pack the images instead")
+    return sample.image.resolve()
+
+
+def _columns(block: list[GazeSample], annotators: int) -> dict[str, object]:
+    targets = np.full((len(block), annotators, 2), np.nan)
+    for row, sample in zip(targets, block, strict=True):
+        count = len(sample.gaze_targets)
+        if count > annotators:
+            raise GazeError(f"{sample.sample_id} has {count} annotators; expected up to {annotators}")
+        row[:count] = sample.gaze_targets
+    return {
+        "sample_id": [s.sample_id for s in block],
+        "split": [s.split for s in block],
+        "dataset": [s.dataset for s in block],
+        "head_box_px": np.array([s.head_box_px for s in block], np.float64),
+        "gaze_targets": targets,
+        "in_frame": np.array([s.in_frame for s in block], np.float32),
+        "eye": np.array([s.eye for s in block], np.float64),
+    }
+
+
+def _video_columns(block: list[GazeSample]) -> dict[str, object]:
+    return {
+        "clip": [s.clip for s in block],
+        "track_id": [s.track_id for s in block],
+        "frame": np.array([s.frame for s in block], np.float64),
+        "time_s": np.array([s.time_s for s in block], np.float64),
+    }
+
+
+class Scenes:
+    """The scene images of an artifact: encoded bytes, or the path of an unchanged file, by image row."""
+
+    def __init__(self, artifact: Artifact):
+        self._artifact = artifact
+        self._packed = artifact.packed("image_data") if "image_data" in artifact else None
+        self._root = image_root(artifact)
+        self.sizes_px = artifact["image_size_px"].whole()  # (images, 2) width, height
+
+    @cached_property
+    def names(self) -> np.ndarray:
+        return self._artifact["image_name"].whole()
+
+    @cached_property
+    def _times(self) -> np.ndarray | None:
+        return self._artifact["image_mtime_s"].whole() if "image_mtime_s" in self._artifact else None
+
+    def __len__(self) -> int:
+        return len(self.sizes_px)
+
+    def __getitem__(self, row: int) -> bytes | Path:
+        if self._packed is not None:
+            return self._packed[row]
+        path = self._root / str(self.names[row])
+        if not path.is_file():
+            raise GazeError(
+                f"{path}: no such image; {self._artifact.path} names files relative to {self._root}. "
+                "Move them back, or prepare with --images packed",
+                NO_INPUT,
+            )
+        if self._times is not None and abs(path.stat().st_mtime - self._times[row]) > 1:
+            raise GazeError(f"{path} changed since {self._artifact.path} was made; prepare it again")
+        return path
+
+
+def read(artifact: Artifact, rows: np.ndarray, scenes: Scenes | None = None) -> Iterator[GazeSample]:
+    """The samples of an artifact (gaze samples or predictions) at the given rows, in that order."""
+    scenes = scenes or Scenes(artifact)
+    names = [v.name for v in artifact.variables.values() if v.dims[0] == "sample" and v.name in FIELDS]
+    index, image = -1, b""
+    for start in range(0, len(rows), BLOCK):
+        part = rows[start : start + BLOCK]
+        block = {name: artifact[name].take(part) for name in names}
+        for i in range(len(part)):
+            if int(block["image_index"][i]) != index:
+                index = int(block["image_index"][i])
+                image = scenes[index]  # type: ignore[assignment]
+            width, height = scenes.sizes_px[index].tolist()
+            yield GazeSample(
+                sample_id=str(block["sample_id"][i]),
+                image=image,
+                image_name="",
+                image_size=(width, height),
+                head_box_px=block["head_box_px"][i],
+                gaze_targets=block["gaze_targets"][i],
+                in_frame=float(block["in_frame"][i]),
+                **{name: block[name][i] for name in ("eye",) if name in block},
+                **{name: str(block[name][i]) for name in ("split", "dataset", "clip", "track_id") if name in block},
+                **{name: float(block[name][i]) for name in ("frame", "time_s") if name in block},
+            )
+
+
+FIELDS = frozenset(GazeSample.__dataclass_fields__) | {"image_index"}

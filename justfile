@@ -1,0 +1,32 @@
+# `just` alone: lint + fast tests. Everything runs through `uv run`, so the first call installs what is needed.
+
+export OMP_NUM_THREADS := "2"
+
+default: lint test
+
+# the fast suite: CPU, offline
+test *args:
+    uv run --all-extras pytest {{args}}
+
+# everything but benchmarks
+test-all *args:
+    uv run --all-extras pytest -m "not bench and not gpu" {{args}}
+
+# numbers computed by other people's implementations; GZ_GOLDEN names another folder of them
+golden *args:
+    uv run --all-extras pytest -m golden {{args}}
+
+# ours beside the peer, as ratios
+bench *args:
+    uv run --all-extras python -m tests.benchmarks {{args}}
+
+# the generated documents: README's command table, tools/README.md, schemas/README.md
+docs *args:
+    uv run --all-extras python tests/docs.py {{args}}
+
+lint:
+    uv run --all-extras ruff format --check
+    uv run --all-extras ruff check
+    mkdir -p .typecheck/gazecore && ln -sfn ../../gazecore/* .typecheck/gazecore/ && ln -sfn ../../tools ../../schemas .typecheck/gazecore/
+    cd .typecheck && uv run --all-extras mypy -p gazecore
+    uv run --all-extras python tests/docs.py --check
