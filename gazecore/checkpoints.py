@@ -1,7 +1,7 @@
 """Checkpoints: one .safetensors file that says what it is, and the author checkpoints that can become one.
 
-The file's metadata holds JSON texts: format, model (its name in gazecore.models), config, preprocessing, provenance (the
-chain of commands, as in artifacts), parameters (their count), left_out and extra. Nothing of ours is a pickle.
+The file's metadata holds JSON texts: format, model (its name in gazecore.models), config, preprocessing, provenance
+(the chain of commands, as in artifacts), parameters (their count), left_out and extra. Nothing of ours is a pickle.
 """
 
 import dataclasses
@@ -44,11 +44,12 @@ def save(
     extra        anything else worth keeping: scores, class names; JSON values
     """
     path, left_out = Path(path), _left_out(model)
+    settings: Any = model.config if config is None else config
     tensors = {key: value.detach().cpu().contiguous() for key, value in _kept(model.state_dict(), left_out).items()}
     metadata = {
         "format": FORMAT,
         "model": name,
-        "config": dataclasses.asdict(model.config if config is None else config),
+        "config": dataclasses.asdict(settings),
         "preprocessing": getattr(model, "preprocessing", {}),
         "provenance": list(steps),
         "parameters": sum(parameter.numel() for parameter in _kept(dict(model.named_parameters()), left_out).values()),
@@ -60,7 +61,7 @@ def save(
         save_file(tensors, part, {key: strict_json(value) for key, value in metadata.items()})
         with part.open("rb") as written:
             os.fsync(written.fileno())
-        os.replace(part, path)
+        part.replace(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise GazeError(f"{path} cannot be written: {error}", IO) from error
     finally:
@@ -286,8 +287,8 @@ def _check_backbone(path: Path, model: nn.Module, left_out: Mapping[str, Any]) -
     found = _fingerprint(model, tuple(left_out["prefixes"]))
     if None not in (found, left_out["fingerprint"]) and found != left_out["fingerprint"]:
         raise GazeError(
-            f"{path} was trained on another backbone ({left_out['fingerprint']}) than the one given ({found}); pass that "
-            "one with --weights",
+            f"{path} was trained on another backbone ({left_out['fingerprint']}) than the one given ({found}); pass "
+            "that one with --weights",
             DATA,
         )
 

@@ -19,7 +19,9 @@ def heatmap_mse(heatmap: Tensor, target: Tensor, in_frame: Tensor, amplification
 
 
 def heatmap_bce(heatmap: Tensor, target: Tensor, in_frame: Tensor) -> Tensor:
-    """Mean binary cross-entropy of every pixel of the in-frame people's maps (fkryan/gazelle:scripts/train_gazefollow.py).
+    """Mean binary cross-entropy of every pixel of the in-frame people's maps.
+
+    The loss of fkryan/gazelle:scripts/train_gazefollow.py.
 
     heatmap          (people, h, w) probabilities; target (people, h, w) in 0..1, anything where not in frame
     in_frame         (people,) as for heatmap_mse

@@ -1,7 +1,7 @@
 """One file = one architecture, all of it. Checkpoints store a model's name; the table here says whose it is.
 
 A model is an nn.Module class with `Config` (a frozen dataclass), `presets` (name -> Config), and on the instance
-`config` and `preprocessing`, what its inputs must look like (JSON values, stored in its checkpoints). Of gaze following:
+`config` and `preprocessing`, what its inputs must look like: JSON values, stored in its checkpoints. Of gaze following:
 
 input_size          [rows, columns] of the scene
 mean, std           per channel, of values 0..1
@@ -9,6 +9,10 @@ order               "resize-then-normalise" or "normalise-then-resize": they rou
 head_crop_size      [rows, columns] of the head crop, or None where the model takes none
 head_mask           "truncate": a binary mask of the scene's size, box edges cut to whole pixels, half-open; or None
 head_box_expansion  how much of its size the head box grows before the crop is cut, or 0
+
+A model on a public backbone takes `pretrained` and `weights` (see gazelle.py), and its `left_out` names the prefixes
+of the parameters that its checkpoints do not hold. `config_of(tensors)`, where a class has it, reads the sizes off an
+author's weights.
 
 All models of a task have the same `predict(batch)`. A package adds a model by an entry point of the group "gz.models",
 its name -> such a class.
@@ -73,7 +77,7 @@ def names(task: str | None = None) -> list[str]:
     return ours + sorted(_plug_ins())
 
 
-def find(name: str) -> type[nn.Module]:
+def find(name: str) -> type[Any]:
     """The class of a model.
 
     Errors: an unknown name, and a plug-in that cannot be imported; the other models work on.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -16,12 +17,12 @@ from huggingface_hub import hf_hub_download
 from torch import Tensor, nn
 
 from gazecore import weight_files
-from gazecore.errors import DATA, UNAVAILABLE, USAGE, GazeError
+from gazecore.errors import UNAVAILABLE, USAGE, GazeError, raise_all
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-# added to the new grid's side before dividing by the old one's: facebookresearch/dinov2:dinov2/models/vision_transformer.py
-# keeps it for the models trained without registers, and those only agree with their published features so
+# Added to the new grid's side before it is divided by the old one's: only so do the hub's models without registers
+# agree with their published features (facebookresearch/dinov2:dinov2/models/vision_transformer.py).
 HUB_OFFSET = 0.1
 
 
@@ -45,13 +46,15 @@ def resample_positions(table: Tensor, grid: tuple[int, int], offset: float = HUB
 class VitBackbone(nn.Module):
     """The patch tokens of a timm vision transformer after its last norm, of any image size in whole patches."""
 
+    vit: Any  # timm's classes share these names, not a type
+
     def __init__(self, vit: nn.Module, hub_positions: bool):
         """hub_positions  whether to resample learned positions as `resample_positions` does, else timm's way"""
         super().__init__()
         self.vit = vit
         self.hub_positions = hub_positions
-        self.width: int = vit.num_features
-        self.patch: int = vit.patch_embed.patch_size[0]
+        self.width: int = self.vit.num_features
+        self.patch: int = self.vit.patch_embed.patch_size[0]
         published = getattr(vit, "pretrained_cfg", {})
         self.mean: tuple[float, ...] = published.get("mean", IMAGENET_MEAN)
         self.std: tuple[float, ...] = published.get("std", IMAGENET_STD)
@@ -80,14 +83,14 @@ class VitBackbone(nn.Module):
 
 
 class TinyBackbone(nn.Module):
-    """Four convolutions: a stand-in that learns from scratch on a CPU, cells as large as half a head of its scenes."""
+    """Four convolutions, a stand-in that learns from scratch on a CPU; one cell per eight pixels."""
 
     width, patch = 64, 8
     mean, std = IMAGENET_MEAN, IMAGENET_STD
 
     def __init__(self):
         super().__init__()
-        layers = []
+        layers: list[nn.Module] = []
         for inputs, outputs, stride in ((3, 16, 2), (16, 32, 2), (32, self.width, 2), (self.width, self.width, 1)):
             convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
             layers += [convolution, nn.GroupNorm(8, outputs), nn.ReLU(inplace=True)]
@@ -129,36 +132,48 @@ def backbone(
             f'timm has no model "{name}"' + (f"; did you mean {' or '.join(close)}?" if close else ""), USAGE
         )
 
-    settings = {"num_classes": 0, "dynamic_img_size": True}
-    if empty:
-        return _wrap(name, timm.create_model(name, **settings).to("meta"))
-    if weights is None and pretrained:
+    if weights is None and pretrained and not empty:
         weights = _fetch(name)
-    if weights is None:
-        return _wrap(name, timm.create_model(name, **settings))
-    tensors, _ = weight_files.state_dict(weights)
     try:
-        vit = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": tensors}, **settings)
-    except (RuntimeError, KeyError) as error:
-        raise GazeError(f"{weights} does not fit {name}: {error}", DATA) from error
-    return _wrap(name, vit)
-
-
-def _wrap(name: str, vit: nn.Module) -> VitBackbone:
+        vit = timm.create_model(name, num_classes=0, dynamic_img_size=True)
+    except TypeError as error:
+        raise GazeError(f"{name} of timm takes images of one size alone ({error}); choose a ViT", USAGE) from error
+    if not hasattr(vit, "num_prefix_tokens"):
+        raise GazeError(f"{name} of timm is no plain vision transformer; choose a ViT", USAGE)
+    if empty:
+        vit = vit.to("meta")
+    elif weights is not None:
+        _load(name, vit, weights)
     registers = getattr(vit, "num_reg_tokens", 0)  # the hub's models with registers have no offset and antialias
     return VitBackbone(vit, hub_positions="dinov2" in name and not registers)
 
 
+def _load(name: str, vit: nn.Module, weights: str | Path) -> None:
+    tensors, _ = weight_files.state_dict(weights)
+    tensors = {key: value for key, value in tensors.items() if key != "mask_token" and not key.startswith("head.")}
+    expected = vit.state_dict()
+    problems = [f"{key} is missing" for key in expected if key not in tensors]
+    problems += [f"{key} is not known" for key in tensors if key not in expected]
+    problems += [
+        f"{key} is {tuple(value.shape)}; expected {tuple(expected[key].shape)}"
+        for key, value in tensors.items()
+        if key in expected and value.shape != expected[key].shape
+    ]
+    raise_all(problems, f"{weights} does not fit {name}", f"It must hold the weights of {name}, of timm or of the hub.")
+    vit.load_state_dict(tensors)
+
+
 def _fetch(name: str) -> str:
-    hub_id = timm.get_pretrained_cfg(name).hf_hub_id
+    published = timm.get_pretrained_cfg(name)
+    hub_id = published.hf_hub_id if published else None
     if not hub_id:
         raise GazeError(f"{name} has no published weights; pass a file with --weights, or --no-pretrained", UNAVAILABLE)
     try:
         return hf_hub_download(hub_id, "model.safetensors")
-    except (OSError, ValueError) as error:
+    except Exception as error:  # beside its own, the hub's client raises those of the HTTP client it happens to use
         raise GazeError(
             f"the weights of {name} are neither in the cache nor to be fetched ({type(error).__name__}). Fetch "
-            f"https://huggingface.co/{hub_id}/resolve/main/model.safetensors where there is a network, and pass the file "
-            "with --weights",
+            f"https://huggingface.co/{hub_id}/resolve/main/model.safetensors where there is a network, and pass the "
+            "file with --weights",
             UNAVAILABLE,
         ) from error

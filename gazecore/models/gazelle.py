@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -67,8 +67,10 @@ class GazelleOutput(NamedTuple):
 class Gazelle(nn.Module):
     """Scenes and head boxes -> a heatmap and an in-frame logit for every head."""
 
+    backbone: Any
+    pos_embed: Tensor
     Config = GazelleConfig
-    presets = {
+    presets: ClassVar = {
         "vitb14-inout": GazelleConfig(),
         "vitb14": GazelleConfig(in_frame=False),
         "vitl14-inout": GazelleConfig(backbone=VITL14),
@@ -84,7 +86,7 @@ class Gazelle(nn.Module):
         *,
         pretrained: bool | None = True,
         weights: str | Path | None = None,
-        backbone: nn.Module | None = None,
+        backbone: Any = None,
     ):
         """pretrained  the backbone starts from its published weights, from the cache or the hub; False: from random
                     ones, which are our own, so that `config.stored_backbone` becomes True; None: it stays empty, for
@@ -127,6 +129,7 @@ class Gazelle(nn.Module):
     def config_of(cls, tensors: Mapping[str, Tensor]) -> GazelleConfig:
         """The configuration of a decoder on DINOv2 with these weights; errors for features of no known backbone."""
         width, features = tensors["linear.weight"].shape[:2]
+        _, rows, columns = tensors["pos_embed"].shape
         if features not in DINOV2:
             raise GazeError(f"the decoder reads {features} features; DINOv2 has {', '.join(map(str, DINOV2))}")
         return GazelleConfig(
@@ -135,7 +138,7 @@ class Gazelle(nn.Module):
             in_frame="inout_token.weight" in tensors,
             width=width,
             depth=len({name.split(".")[1] for name in tensors if name.startswith("transformer.")}),
-            input_size=tuple(14 * cells for cells in tensors["pos_embed"].shape[1:]),
+            input_size=(14 * rows, 14 * columns),
         )
 
     @property

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -46,8 +46,8 @@ class VtdOutput(NamedTuple):
 class Vtd(nn.Module):
     """Scene, head crop and head mask -> heatmap and in-frame logit."""
 
-    Config = VtdConfig
-    presets = {"default": VtdConfig(), "tiny": VtdConfig(depths=(1, 1, 1, 1, 1), width=8)}
+    Config: ClassVar[type[VtdConfig]] = VtdConfig
+    presets: ClassVar = {"default": VtdConfig(), "tiny": VtdConfig(depths=(1, 1, 1, 1, 1), width=8)}
     block: type[nn.Module] = Bottleneck
 
     def __init__(self, config: VtdConfig = VtdConfig()):
@@ -96,7 +96,7 @@ class Vtd(nn.Module):
     @classmethod
     def config_of(cls, tensors: Mapping[str, Tensor]) -> VtdConfig:
         """The sizes of a model with these weights."""
-        return cls.Config(depths=_depths(tensors), width=len(tensors["conv1_scene.weight"]))
+        return VtdConfig(depths=_depths(tensors), width=len(tensors["conv1_scene.weight"]))
 
     def trunk(self, name: str, images: Tensor) -> Tensor:
         """Images (b, 4 or 3, 224, 224) through the trunk "scene" or "face" -> (b, 1024, 7, 7)."""

@@ -7,8 +7,8 @@ frame model of vtd.py with a convolutional LSTM (Shi et al., NeurIPS 2015) betwe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -120,8 +120,9 @@ class ConvLstm(nn.Module):
 class VtdTemporal(Vtd):
     """Packed rows of several clips -> heatmaps and in-frame logits, with a state carried from chunk to chunk."""
 
+    config: VtdTemporalConfig
     Config = VtdTemporalConfig
-    presets = {"default": VtdTemporalConfig(), "tiny": VtdTemporalConfig(depths=(1, 1, 1, 1, 1), width=8)}
+    presets: ClassVar = {"default": VtdTemporalConfig(), "tiny": VtdTemporalConfig(depths=(1, 1, 1, 1, 1), width=8)}
     block = TemporalBottleneck
     # what the published recipe trains (train_on_videoatttarget.py): the rest keeps the frame model's weights
     trained = ("convlstm_scene.", "deconv1.", "deconv2.", "deconv3.", "conv4.", "fc_inout.")
@@ -136,8 +137,9 @@ class VtdTemporal(Vtd):
     @classmethod
     def config_of(cls, tensors: Mapping[str, Tensor]) -> VtdTemporalConfig:
         """The sizes of a model with these weights; those of the frame model alone leave the memory at its default."""
+        frame = Vtd.config_of(tensors)
         layers = sum(name.startswith("convlstm_scene.weight_ih_l") for name in tensors)
-        return replace(super().config_of(tensors), lstm_layers=layers or cls.Config.lstm_layers)
+        return VtdTemporalConfig(frame.depths, frame.width, layers or VtdTemporalConfig.lstm_layers)
 
     def freeze_encoder(self) -> None:
         """Leave gradients to the parameters of `trained` alone: no graph is then kept for the two trunks.
@@ -156,7 +158,7 @@ class VtdTemporal(Vtd):
             encoding = F.relu(transposed(encoding), inplace=True)
         return self.conv4(encoding).squeeze(1)
 
-    def forward(
+    def forward(  # type: ignore[override]  # its result carries the state as well
         self,
         scene: Tensor,
         head_crop: Tensor,
