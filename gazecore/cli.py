@@ -158,12 +158,12 @@ def run(main: Callable[..., None]) -> None:
 def command_of(main: Callable[..., None], name: str) -> PlainCommand:
     """The typer command of a tool's `main`, with the options that every command has."""
     documentation = inspect.getdoc(sys.modules[main.__module__]) or ""
+    documentation = documentation.replace("\n\nExample:", "\n\n\b\nExample:")  # \b keeps its lines as they are
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     settings = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "GZ_" + name.upper().replace("-", "_")}
     app.command(name, cls=PlainCommand, help=documentation, context_settings=settings)(_wrapped(main, name))
     command = typer.main.get_command(app)
     command.name = name
-    coerce_plainly(command)
     for parameter in command.params:  # every option has its variable; naming each would fill the page
         parameter.show_envvar = False  # type: ignore[attr-defined]
     return command  # type: ignore[return-value]
@@ -253,10 +253,10 @@ def _guarded(
             pipe.emit_error(f"gz {name}", 1, "a bug; its traceback is above")
     if code in (129, 130, 143) and values.get("resume"):
         code, message = STOPPED, f"{message}; the same command line with --resume goes on"
+    if message:
+        print(f"gz {name}: {message}", file=sys.stderr, flush=True)
     if code:
         pipe.emit_error(f"gz {name}", code, message or f"exit {code}")
-    if message:
-        print(f"gz {name}: {message}", file=sys.stderr)
     return code
 
 
@@ -325,7 +325,7 @@ class LazyGroup(TyperGroup):
         return self._plugins
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        coerce_plainly(self)
+        coerce_plainly(self.get_params(ctx))
         return super().parse_args(ctx, args)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:

@@ -1,7 +1,10 @@
-"""Help pages and option values at once: typer's own way imports rich (0.25 s) for a page, pydantic (0.2 s) for a value."""
+"""Help pages and option values at once; typer's own way imports rich (0.25 s) for a page, pydantic (0.2 s) for a value.
+
+What typer keeps private is used in `coerce_plainly` alone; a typer that has it no more goes its own way.
+"""
 
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from typer.core import TyperCommand
 
@@ -16,6 +19,10 @@ class PlainCommand(TyperCommand):
         settings |= {"rich_markup_mode": None}
         settings["context_settings"] = {"max_content_width": WIDTH} | (settings.get("context_settings") or {})
         super().__init__(*arguments, **settings)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        coerce_plainly(self.get_params(ctx))
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         write_options(self, ctx, formatter)
@@ -34,9 +41,9 @@ def write_options(command: Any, ctx: Any, formatter: Any) -> None:
             formatter.write_dl(rows)
 
 
-def coerce_plainly(command: Any) -> None:
-    """Let the parameters of a command take values that are plainly right without pydantic; it judges all others."""
-    for parameter in command.params:
+def coerce_plainly(parameters: list[Any]) -> None:
+    """Let parameters take values that are plainly right without pydantic; it judges all others."""
+    for parameter in parameters:
         if getattr(parameter, "_runtime_param", UNKNOWN) is None:
             parameter._runtime_param = _Plain()
 
@@ -63,6 +70,8 @@ def _plain(value: Any, kind: Any, info: Any) -> Any:
     if get_origin(kind) is list and isinstance(value, list | tuple):
         items = [_plain(item, get_args(kind)[0], info) for item in value]
         return UNKNOWN if any(item is UNKNOWN for item in items) else items
+    if get_origin(kind) is Literal and value in get_args(kind):
+        return value
     if kind is str and isinstance(value, str):
         return value
     if kind is Path and isinstance(value, str | Path):

@@ -2,7 +2,7 @@
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -66,9 +66,21 @@ def _read_config(ctx: typer.Context, value: Path | None) -> Path | None:
             close = difflib.get_close_matches(name, [*known, *flags], n=1)
             hint = f"; did you mean {close[0].replace('_', '-')}?" if close else ""
             raise typer.BadParameter(f'{value}: {ctx.info_name} has no option "{key}"{hint}')
-        chosen[name] = option
+        chosen[name] = _right(option, known[name], ctx, f"{value}: {key}")
     ctx.default_map = {**(ctx.default_map or {}), **chosen}
     return value
+
+
+def _right(option: Any, parameter: Any, ctx: typer.Context, where: str) -> Any:
+    """The option itself, if its parameter takes it; an error that names the file otherwise."""
+    try:
+        if option is not None and not isinstance(option, bool):
+            parameter.get_runtime_param().coerce(option, param=parameter, ctx=ctx)
+        elif isinstance(option, bool) and not parameter.is_flag:
+            raise typer.BadParameter(f"{str(option).lower()} is yes or no; put quotes around a text")
+    except typer.BadParameter as error:
+        raise typer.BadParameter(f"{where}: {error.message}") from error
+    return option
 
 
 Config = Annotated[
@@ -85,7 +97,9 @@ DryRun = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="the result as one JSON document on stdout", rich_help_panel=SHELL)]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="no talk on stderr", rich_help_panel=SHELL)]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="more talk on stderr", rich_help_panel=SHELL)]
-Progress = Annotated[str, typer.Option(help="auto, rich, plain or off", rich_help_panel=SHELL)]
+Progress = Annotated[
+    Literal["auto", "rich", "plain", "off"], typer.Option(help="a bar, plain lines or nothing", rich_help_panel=SHELL)
+]
 NoProvenance = Annotated[
     bool,
     typer.Option("--no-provenance", help="leave command and date out of the artifact", rich_help_panel=SHELL),

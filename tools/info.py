@@ -20,7 +20,8 @@ def main(input: Inputs = ["-"]) -> None:  # noqa: B006  typer copies the default
         return
     for document in documents:
         head = [(key, document[key]) for key in ("path", "schema", "container", "id", "records", "bytes")]
-        cli.result(None, [*head, *document["attributes"].items()])
+        rest = [(k, v) for k, v in document["attributes"].items() if k not in ("Conventions", "history")]
+        cli.result(None, [*head, *rest])
         rows = [(n, v["dtype"], " x ".join(f"{d} {s}" for d, s in zip(v["dims"], v["shape"], strict=True)), v["units"],
                  v["help"]) for n, v in document["variables"].items()]  # fmt: skip
         cli.result(None, rows, ("variable", "dtype", "dims", "units", "what it is"))
@@ -29,7 +30,7 @@ def main(input: Inputs = ["-"]) -> None:  # noqa: B006  typer copies the default
 
 
 def _describe(artifact: Any) -> dict[str, Any]:
-    hidden = ("Conventions", "gz_schema", "gz_schema_version", "gz_id", "gz_complete", "gz_provenance", "history")
+    hidden = ("gz_schema", "gz_schema_version", "gz_id", "gz_complete", "gz_provenance")  # said in other words
     return {
         "path": str(artifact.path),
         "schema": f"{artifact.kind} {artifact.version}",

@@ -12,9 +12,11 @@ def main(input: Inputs = ["-"]) -> None:  # noqa: B006  typer copies the default
     from gazecore.artifacts import checks
     from gazecore.errors import DATA, GazeError
 
-    checked = {str(artifact.path): checks.problems(artifact) for artifact in artifacts.inputs(input)}
-    lines = [(path, "; ".join(found) or "ok") for path, found in checked.items()]
-    cli.result(checked, lines)
+    checked: dict[str, list[str]] = {}
+    for artifact in artifacts.inputs(input, refused=lambda path, error: checked.update({str(path): [str(error)]})):
+        with artifact:
+            checked[str(artifact.path)] = checks.problems(artifact)
+    cli.result(checked, [(path, "; ".join(found) or "ok") for path, found in checked.items()])
     broken = [path for path, found in checked.items() if found]
     if broken:
         raise GazeError(f"{len(broken)} of {len(checked)} artifacts are not whole: {', '.join(broken)}", DATA)

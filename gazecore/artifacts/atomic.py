@@ -57,9 +57,10 @@ def delete(path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """What was written to a file, or to a folder and all in it, is on the disk when this returns."""
-    for entry in [*path.rglob("*"), path] if path.is_dir() else [path]:
-        sync_entry(entry)
+    """What was written to a file, or to all files in a folder, is on the disk when this returns."""
+    for entry in [*path.rglob("*"), path]:
+        if entry.is_file() or entry == path:
+            sync_entry(entry)
 
 
 def sync_entry(path: Path) -> None:

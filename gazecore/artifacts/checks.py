@@ -3,7 +3,7 @@
 from math import ceil, prod
 
 from gazecore.artifacts import schema
-from gazecore.artifacts.store import Artifact
+from gazecore.artifacts.store import DAMAGED, Artifact
 from gazecore.errors import GazeError
 
 MOST_IMAGES = 20  # problems of single images that are spelt out
@@ -16,13 +16,12 @@ def problems(artifact: Artifact) -> list[str]:
     missing = missing_chunks(artifact)
     if missing:
         return [*found, f"{len(missing)} chunk files are missing, for example {missing[0]}"]
-    if artifact.kind in schema.names():
-        found += schema.problems(artifact, values=True)
     try:
-        found += _identity_problem(artifact)
-    except (OSError, ValueError, RuntimeError) as error:
+        if artifact.kind in schema.names():
+            found += schema.problems(artifact, values=True)
+        return found + _identity_problem(artifact) + _image_problems(artifact)
+    except (GazeError, *DAMAGED) as error:
         return [*found, f"it cannot be read to the end: {error}"]
-    return found + _image_problems(artifact)
 
 
 def missing_chunks(artifact: Artifact) -> list[str]:
@@ -33,7 +32,7 @@ def missing_chunks(artifact: Artifact) -> list[str]:
     if artifact.container != "zarr":
         return []
     missing: list[str] = []
-    for variable in artifact.variables.values():
+    for variable in artifact.stored.values():
         if 0 in variable.shape:
             continue
         cut = variable.array.shards or variable.array.chunks

@@ -124,11 +124,11 @@ def _ranges(artifact: Artifact, ragged: str, counts_name: str) -> tuple[np.ndarr
 
 
 def _portions(rows: np.ndarray, variable: Variable) -> Iterable[np.ndarray]:
-    step = max(1, (32 << 20) // max(variable.row_bytes, 1))
+    step = max(1, (8 << 20) // max(variable.row_bytes, 1))
     return (rows[start : start + step] for start in range(0, len(rows), step))
 
 
-def _runs(starts: np.ndarray, stops: np.ndarray, most: int = 32 << 20) -> Iterable[tuple[int, int]]:
+def _runs(starts: np.ndarray, stops: np.ndarray, most: int = 8 << 20) -> Iterable[tuple[int, int]]:
     """Neighbouring ranges joined, up to a bounded length."""
     begin = end = -1
     for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
@@ -155,6 +155,7 @@ class Concatenation:
     def __init__(self, artifacts: Sequence[Artifact], folder: Path):
         self._artifacts = artifacts
         self._annotators = max(a.dims.get("annotator", 0) for a in artifacts)
+        self._once: set[str] = set()  # dimensions of tables that all artifacts share, such as the names of classes
         self.attrs = {
             k: v
             for k, v in carried_attrs(artifacts[0], folder).items()
@@ -167,6 +168,7 @@ class Concatenation:
             if a.kind != artifacts[0].kind
         ]
         self.specs = self._joined_specs(found)
+        self._share_tables(found)
         self._prefixes = self._join_image_roots(folder, found)
         if found:
             raise GazeError("these artifacts cannot be joined:\n  " + "\n  ".join(found))
@@ -175,7 +177,10 @@ class Concatenation:
         """Append a whole artifact: pointers are moved, missing variables NaN or empty, annotators padded with NaN."""
         pointers = _pointers(artifact)
         offsets = {name: writer.rows(table) for name, table in pointers.items()}
+        there = {dim for dim in self._once if writer.rows(dim)}
         for spec in self.specs:
+            if spec.dims[0] in there:
+                continue
             if spec.name not in artifact:
                 fill = "" if spec.dtypes[0] == "string" else np.nan
                 count = artifact.dims.get(spec.dims[0], 0)
@@ -213,6 +218,15 @@ class Concatenation:
             if missing and not dtype.startswith(("float", "string")) and not spec.name.startswith("image_"):
                 found.append(f"{name} is missing in {', '.join(missing)} and cannot be NaN")
         return list(specs.values())
+
+    def _share_tables(self, found: list[str]) -> None:
+        """Tables that no pointer leads to are taken once where they are equal; class tables must be."""
+        appended = {dim for a in self._artifacts for dim in (a.main_dim, *_pointers(a).values(), *a.ragged_dims)}
+        tables = [spec for spec in self.specs if spec.dims[0] not in appended]
+        differ = [s for s in tables if len({a[s.name].digest() for a in self._artifacts if s.name in a}) > 1]
+        self._once = {spec.dims[0] for spec in tables} - {spec.dims[0] for spec in differ}
+        names = {spec.name for spec in self.specs}
+        found += [f"{s.name} differs, so the classes do too" for s in differ if f"{s.dims[0]}_class" in names]
 
     def _join_image_roots(self, folder: Path, found: list[str]) -> dict[Path, str]:
         """What comes before the image names of each artifact; sets image_root when the images are files."""

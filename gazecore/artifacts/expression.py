@@ -30,10 +30,10 @@ COMPARE: dict[type, Callable[[Any, Any], Any]] = {
     ast.NotIn: lambda value, choices: ~np.isin(value, choices),
 }
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "isnan": np.isnan,
-    "abs": np.abs,
-    "startswith": np.strings.startswith,
-    "endswith": np.strings.endswith,
+    "isnan": lambda value: np.isnan(value),
+    "abs": lambda value: np.abs(value),
+    "startswith": lambda text, part: np.strings.startswith(text, part),
+    "endswith": lambda text, part: np.strings.endswith(text, part),
     "contains": lambda text, part: np.strings.find(text, part) >= 0,
 }
 
@@ -90,6 +90,8 @@ def _value(node: ast.expr, variables: Mapping[str, np.ndarray]) -> Any:
             return np.logical_and.reduce([COMPARE[type(op)](a, b) for op, a, b in pairs])
         case ast.Subscript(value=array, slice=ast.Constant(value=int() as index)):
             return _value(array, variables)[:, index]
+        case ast.Subscript(value=array, slice=ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() as index))):
+            return _value(array, variables)[:, -index]
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in FUNCTIONS:
             return FUNCTIONS[name](*(_value(a, variables) for a in arguments))
     raise GazeError(f"--where does not understand {ast.unparse(node)!r}; it knows {', '.join(FUNCTIONS)}", USAGE)

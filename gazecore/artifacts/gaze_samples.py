@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -66,7 +67,8 @@ def _add_scenes(
     block: list[GazeSample], writer: Writer, recent: dict[Path | bytes, int], root: Path | None
 ) -> list[int]:
     """The image row of each sample; scenes that are not there yet are appended."""
-    rows, fresh = [], []
+    rows: list[int] = []
+    fresh: list[GazeSample] = []
     first = writer.rows("image")
     for sample in block:
         if sample.image not in recent:
@@ -104,7 +106,7 @@ def _path(sample: GazeSample) -> Path:
     return sample.image.resolve()
 
 
-def _columns(block: list[GazeSample], annotators: int) -> dict[str, object]:
+def _columns(block: list[GazeSample], annotators: int) -> dict[str, Any]:
     targets = np.full((len(block), annotators, 2), np.nan)
     for row, sample in zip(targets, block, strict=True):
         count = len(sample.gaze_targets)
@@ -122,7 +124,7 @@ def _columns(block: list[GazeSample], annotators: int) -> dict[str, object]:
     }
 
 
-def _video_columns(block: list[GazeSample]) -> dict[str, object]:
+def _video_columns(block: list[GazeSample]) -> dict[str, Any]:
     return {
         "clip": [s.clip for s in block],
         "track_id": [s.track_id for s in block],
@@ -170,27 +172,21 @@ def read(artifact: Artifact, rows: np.ndarray, scenes: Scenes | None = None) -> 
     """The samples of an artifact (gaze samples or predictions) at the given rows, in that order."""
     scenes = scenes or Scenes(artifact)
     names = [v.name for v in artifact.variables.values() if v.dims[0] == "sample" and v.name in FIELDS]
-    index, image = -1, b""
+    index = -1
+    image: bytes | Path = b""
     for start in range(0, len(rows), BLOCK):
         part = rows[start : start + BLOCK]
         block = {name: artifact[name].take(part) for name in names}
         for i in range(len(part)):
             if int(block["image_index"][i]) != index:
                 index = int(block["image_index"][i])
-                image = scenes[index]  # type: ignore[assignment]
+                image = scenes[index]
             width, height = scenes.sizes_px[index].tolist()
-            yield GazeSample(
-                sample_id=str(block["sample_id"][i]),
-                image=image,
-                image_name="",
-                image_size=(width, height),
-                head_box_px=block["head_box_px"][i],
-                gaze_targets=block["gaze_targets"][i],
-                in_frame=float(block["in_frame"][i]),
-                **{name: block[name][i] for name in ("eye",) if name in block},
-                **{name: str(block[name][i]) for name in ("split", "dataset", "clip", "track_id") if name in block},
-                **{name: float(block[name][i]) for name in ("frame", "time_s") if name in block},
-            )
+            known: dict[str, Any] = {name: block[name][i] for name in names if name != "image_index"}
+            known |= {name: str(known[name]) for name in TEXTS if name in known}
+            known |= {name: float(known[name]) for name in NUMBERS if name in known}
+            yield GazeSample(image=image, image_name="", image_size=(width, height), **known)
 
 
+TEXTS, NUMBERS = ("sample_id", "split", "dataset", "clip", "track_id"), ("in_frame", "frame", "time_s")
 FIELDS = frozenset(GazeSample.__dataclass_fields__) | {"image_index"}

@@ -33,8 +33,9 @@ def apply(artifact: "Artifact") -> None:
             raise GazeError(f"{artifact.path} holds {artifact.kind} version {artifact.version}; nothing migrates it")
         MIGRATIONS[artifact.kind, major](artifact)
     if found < ours:
+        stored, artifact.version = artifact.version, schema.load(artifact.kind).version
         print(
-            f"gz: {artifact.path} holds {artifact.kind} version {artifact.version}, read as {ours}; "
+            f"gz: {artifact.path} holds {artifact.kind} version {stored}, read as {artifact.version}; "
             "gz convert writes it anew",
             file=sys.stderr,
         )

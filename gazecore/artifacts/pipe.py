@@ -254,6 +254,7 @@ def _from_stdin() -> Iterator[tuple[Path, bool]]:
         hold(target)
         try:
             bytestream.receive(stream, what, target)
+            open_artifact(target).close()  # bytes that are no artifact are not kept
         except BaseException:
             remove([target])
             raise

@@ -62,6 +62,7 @@ def load(kind: str) -> Schema:
     if kind not in names():
         raise GazeError(f'no artifact kind "{kind}"; there are {", ".join(names())}')
     document = json.loads((files("gazecore.schemas") / f"{kind}.json").read_text("utf-8"))
+    counters = {v["dims"][0]: v["ragged_by"] for v in document["variables"].values() if "ragged_by" in v}
     variables = {
         name: VariableSpec(
             name=name,
@@ -72,7 +73,7 @@ def load(kind: str) -> Schema:
             units=v.get("units", "1"),
             minimum=v.get("min"),
             maximum=v.get("max"),
-            ragged_by=v.get("ragged_by"),
+            ragged_by=counters.get(v["dims"][0]),  # of all variables that share the ragged dimension
             indexes=v.get("indexes"),
             packed=v.get("packed", False),
         )

@@ -4,7 +4,7 @@ One group = one xarray Dataset: every array names its dimensions, ragged data ar
 (a count variable with the attribute `sample_dimension`, rows concatenated), strings are UTF-8, missing is NaN.
 """
 
-import mmap
+import contextlib
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -17,22 +17,24 @@ import numpy as np
 
 from gazecore.artifacts import migrations, provenance, schema
 from gazecore.artifacts.identity import Digest, combine
+from gazecore.artifacts.mapped import MappedBytes
 from gazecore.artifacts.shards import LARGEST_CHUNK
 from gazecore.errors import IO, NO_INPUT, GazeError
 
-READ_BYTES = 32 << 20  # one block when an artifact is read in sequence
+READ_BYTES = 8 << 20  # one block when an artifact is read in sequence
 WHOLE_BYTES = 2 << 30  # variables that are read whole (counts, indices, names) are smaller than this
 LARGEST_DIM = 1 << 40
 # what zarr, h5py and zipfile raise over files that are damaged, or somebody else's
 DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, zipfile.BadZipFile)
-MOST_MAPS = 200  # each mapped chunk of packed images keeps a file open, and a process may often have 1024
 
 
 class Variable:
     """One array: dims, shape, attrs; slicing gives numpy."""
 
-    def __init__(self, name: str, array: Any, dims: tuple[str, ...], attrs: dict[str, Any]):
-        self.name, self.array, self.dims, self.attrs = name, array, dims, attrs
+    def __init__(
+        self, name: str, array: Any, dims: tuple[str, ...], attrs: dict[str, Any], mapped: MappedBytes | None = None
+    ):
+        self.name, self.array, self.dims, self.attrs, self.mapped = name, array, dims, attrs, mapped
         self.shape: tuple[int, ...] = tuple(array.shape)
         self.dtype_name: str = attrs.get("gz_dtype") or _dtype_name(array)
 
@@ -49,6 +51,9 @@ class Variable:
         if self.dtype_name == "string":
             array = self.array.asstr() if hasattr(self.array, "asstr") else self.array
             return np.asarray(array[rows], dtype=np.dtypes.StringDType())
+        if self.mapped and isinstance(rows, slice):
+            start, stop, step = rows.indices(len(self))
+            return np.frombuffer(self.mapped.between(start, max(start, stop)), np.uint8)[::step]
         return np.asarray(self.array[rows]).astype(self.dtype_name, copy=False)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
@@ -74,7 +79,7 @@ class Variable:
         """(start, stop) of consecutive blocks of bounded size."""
         rows = max(1, READ_BYTES // max(self.row_bytes, 1))
         unit = getattr(self.array, "chunks", None)
-        if unit and rows > unit[0]:
+        if unit and rows > unit[0] and not self.mapped:
             rows -= rows % unit[0]
         for start in range(0, len(self), rows):
             yield start, min(start + rows, len(self))
@@ -87,15 +92,12 @@ class Variable:
 
 
 class Packed:
-    """Encoded images packed into one array of bytes: item i without its neighbours, by mmap where the file permits."""
+    """Encoded images packed into one array of bytes: item i without its neighbours."""
 
-    def __init__(self, data: Variable, counts: np.ndarray, folder: Path | None):
+    def __init__(self, data: Variable, counts: np.ndarray):
         self._data = data
         self._ends = np.cumsum(counts, dtype=np.int64)
         self._starts = self._ends - counts
-        self._chunk = data.array.chunks[0] if folder and _is_raw(data.array) else 0
-        self._folder = folder
-        self._maps: dict[int, mmap.mmap] = {}  # in the order in which they were opened
         if len(self._ends) and self._ends[-1] != len(data):
             raise GazeError(f"{data.name} holds {len(data):,} bytes; its counts add up to {self._ends[-1]:,}")
 
@@ -104,31 +106,7 @@ class Packed:
 
     def __getitem__(self, i: int) -> bytes:
         start, stop = int(self._starts[i]), int(self._ends[i])
-        if not self._chunk:
-            return self._data[start:stop].tobytes()
-        parts = []
-        while start < stop:
-            k, offset = divmod(start, self._chunk)
-            end = min(stop - k * self._chunk, self._chunk)
-            parts.append(self._map(k)[offset:end])
-            start = k * self._chunk + end
-        return b"".join(parts)
-
-    def _map(self, k: int) -> mmap.mmap:
-        if k not in self._maps:
-            assert self._folder is not None
-            path = self._folder / self._data.name / "c" / str(k)
-            try:
-                with path.open("rb") as file:
-                    opened = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            except (OSError, ValueError) as error:
-                raise GazeError(f"{path} cannot be read ({error}); run gz verify on the artifact", IO) from error
-            if len(opened) != self._chunk:
-                raise GazeError(f"{path} is {len(opened):,} bytes long; expected {self._chunk:,}: it was cut short", IO)
-            if len(self._maps) >= MOST_MAPS:
-                self._maps.pop(next(iter(self._maps))).close()
-            self._maps[k] = opened
-        return self._maps[k]
+        return self._data.mapped.between(start, stop) if self._data.mapped else self._data[start:stop].tobytes()
 
 
 class Artifact:
@@ -136,6 +114,7 @@ class Artifact:
 
     kind, version   of its schema, e.g. "heatmaps", "1.0"
     variables       name -> Variable; also artifact["heatmap"]
+    stored          the same as they lie on disk, before older versions were migrated
     dims            name -> length
     attrs           the root attributes
     """
@@ -147,19 +126,21 @@ class Artifact:
         self.version: str = str(self.attrs.get("gz_schema_version", ""))
         if not self.kind:
             raise GazeError(f"{path} is a {container} container without the attribute gz_schema; not written by gz")
-        self.variables: dict[str, Variable] = {v.name: v for v in _variables(container, root)}
-        self.dims: dict[str, int] = {}
-        for variable in self.variables.values():
+        self.stored = {v.name: v for v in _variables(path, container, root)}
+        for variable in self.stored.values():
             if not variable.shape:
                 raise GazeError(f"{path}: {variable.name} has no dimension; not written by gz")
             _refuse_absurd(path, variable)
+        self.variables: dict[str, Variable] = dict(self.stored)
+        migrations.apply(self)
+        self.dims: dict[str, int] = {}
+        for variable in self.variables.values():
             for dim, length in zip(variable.dims, variable.shape, strict=True):
                 if self.dims.setdefault(dim, length) != length:
                     raise GazeError(
                         f"{path}: dimension {dim} is {self.dims[dim]} long, but {length} in {variable.name}; "
                         "run gz verify"
                     )
-        migrations.apply(self)
 
     def __enter__(self) -> "Artifact":
         return self
@@ -223,9 +204,7 @@ class Artifact:
 
     def packed(self, name: str) -> Packed:
         """The encoded images of a packed variable, by index."""
-        counts = self[self.counts_of(name)].whole()
-        folder = self.path if self.container == "zarr" else None
-        return Packed(self[name], counts, folder)
+        return Packed(self[name], self[self.counts_of(name)].whole())
 
     def counts_of(self, name: str) -> str:
         """The variable that counts the rows of ragged variable `name`."""
@@ -243,7 +222,7 @@ class Artifact:
 
     def content_id(self) -> str:
         """The content id computed from what is stored; equal in every container."""
-        return combine({v.name: (v.dtype_name, v.shape, v.dims, v.digest()) for v in self.variables.values()})
+        return combine({v.name: (v.dtype_name, v.shape, v.dims, v.digest()) for v in self.stored.values()})
 
     def schema_name(self) -> str:
         return f"{self.kind}/{self.version.split('.')[0]}"
@@ -291,29 +270,43 @@ def _open(path: Path) -> Artifact:
                 f"{path} is a folder without zarr.json, so no artifact; "
                 "original data sets are read by the gz prep-... commands"
             )
-        return Artifact(path, "zarr", zarr.open_group(path, mode="r", zarr_format=3), lambda: None)
+        root = zarr.open_group(path, mode="r", zarr_format=3, use_consolidated=False)  # each array speaks for itself
+        return Artifact(path, "zarr", root, lambda: None)
     with path.open("rb") as file:
         magic = file.read(8)
     if magic.startswith(b"PK\3\4"):
+        zipfile.ZipFile(path).close()  # says what is wrong with it, if anything; zarr does not
         store = zarr.storage.ZipStore(path, mode="r")
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _closed_on_error(store):
             warnings.simplefilter("error", zarr.errors.ZarrUserWarning)
             return Artifact(path, "zarr.zip", zarr.open_group(store, mode="r", zarr_format=3), store.close)
     if magic == b"\x89HDF\r\n\x1a\n":
         import h5py
 
         file = h5py.File(path, "r")
-        return Artifact(path, "h5", file, file.close)
+        with _closed_on_error(file):
+            return Artifact(path, "h5", file, file.close)
     raise GazeError(f"{path} is neither a zarr folder, a .zarr.zip nor an HDF5 file (it starts with {magic[:4]!r})")
 
 
-def _variables(container: str, root: Any) -> Iterator[Variable]:
+@contextlib.contextmanager
+def _closed_on_error(container: Any) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        container.close()
+        raise
+
+
+def _variables(path: Path, container: str, root: Any) -> Iterator[Variable]:
     if container != "h5":
         for name, array in sorted(root.arrays()):
             dims = array.metadata.dimension_names
             if dims is None or None in dims or len(dims) != array.ndim:
-                raise GazeError(f"variable {name} has dimensions without names; not written by gz")
-            yield Variable(name, array, tuple(dims), dict(array.attrs))
+                raise GazeError(f"{path}: variable {name} has dimensions without names; not written by gz")
+            mapped = container == "zarr" and _is_raw(array)
+            own = MappedBytes(path / name, array.chunks[0]) if mapped else None
+            yield Variable(name, array, tuple(dims), dict(array.attrs), own)
         return
     for name, dataset in sorted(root.items()):
         if not hasattr(dataset, "ndim"):
@@ -321,16 +314,19 @@ def _variables(container: str, root: Any) -> Iterator[Variable]:
         marker = dataset.attrs.get("NAME", b"")
         if bytes(marker).startswith(b"This is a netCDF dimension but not a netCDF variable"):
             continue
-        dims = tuple(name if d == 0 and dataset.is_scale else _scale_name(dataset, d) for d in range(dataset.ndim))
+        dims = tuple(
+            name if d == 0 and dataset.is_scale else _scale_name(path, dataset, d) for d in range(dataset.ndim)
+        )
         hidden = ("DIMENSION_LIST", "REFERENCE_LIST", "CLASS", "NAME", "_Netcdf4Dimid", "_Netcdf4Coordinates")
         attrs = {k: _plain(v) for k, v in dataset.attrs.items() if k not in hidden}
         yield Variable(name, dataset, dims, attrs)
 
 
-def _scale_name(dataset: Any, axis: int) -> str:
+def _scale_name(path: Path, dataset: Any, axis: int) -> str:
     scales = dataset.dims[axis]
     if not len(scales):
-        raise GazeError(f"variable {dataset.name.lstrip('/')} has a dimension without a scale; not written by gz")
+        name = dataset.name.lstrip("/")
+        raise GazeError(f"{path}: variable {name} has a dimension without a scale; not written by gz")
     return scales[0].name.lstrip("/")
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from gazecore import __version__
 from gazecore.artifacts import export, provenance, schema
 from gazecore.artifacts.atomic import delete, replace, signals_wait, sync, sync_entry
-from gazecore.artifacts.columns import Column, begin
+from gazecore.artifacts.columns import Column
 from gazecore.artifacts.identity import combine
 from gazecore.artifacts.shards import check_whole_shards
 from gazecore.artifacts.store import Artifact, Variable, open_artifact
@@ -74,23 +74,34 @@ class Writer:
         self._consistent: dict[str, int] = {}  # rows of each column after the last whole record
         self._committed = time.monotonic()
         self._rows_at_commit = 0
+        job = self._job(provenance.current().entries()[-1])
+        begun = {
+            "gz_schema": kind,
+            "gz_schema_version": self._version,
+            "gz_complete": 0,
+            "gz_rows": "{}",
+            "gz_job": job,
+        }
         with signals_wait():
             try:
-                self._root = zarr.open_group(self.part, mode="r+" if found else "w-", zarr_format=3)
+                if found:
+                    self._root = zarr.open_group(self.part, mode="r+", zarr_format=3, use_consolidated=False)
+                else:
+                    self._root = zarr.create_group(self.part, zarr_format=3, attributes=begun)
             except OSError as error:
                 code = IO if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) else EXISTS
                 raise GazeError(f"cannot write beside {self.path}: {error.strerror or error}", code) from error
             self._lock = os.open(self.part, os.O_RDONLY)
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if found:
+                    self._continue(job)
             except BlockingIOError as error:
+                os.close(self._lock)
                 raise GazeError(f"another command is writing {self.path} right now", EXISTS) from error
-            if found:
-                self._continue()
-            else:
-                begun = {"gz_schema": kind, "gz_schema_version": self._version, "gz_complete": 0}
-                job = self._job(provenance.current().entries()[-1])
-                self._root.attrs.update({**begun, "gz_rows": "{}", "gz_job": job})
+            except BaseException:
+                os.close(self._lock)
+                raise
             _unfinished.append(self)
 
     def __enter__(self) -> "Writer":
@@ -166,12 +177,9 @@ class Writer:
     def _complete(self) -> None:
         """All rows and, as the one last step, the attributes that say so."""
         self._begin_empty()
-        dims = {column.dims[0] for column in self._columns.values()}
-        ragged = {s.ragged_by: s.dims[0] for s in self._specs.values() if s.ragged_by and s.dims[0] in dims}
-        small = self._root.create_group(SMALL)
-        for name, column in self._columns.items():
-            column.finish(sample_dimension=ragged.get(name))
-            column.write_small(small)
+        aside = self._root.create_group(SMALL)
+        for column in self._columns.values():
+            column.finish(aside)
         self._check()
         identity = {
             n: (c.dtype_name, (c.rows, *c.tail), c.dims, c.digest.hexdigest()) for n, c in self._columns.items()
@@ -256,8 +264,13 @@ class Writer:
         if rows.ndim != len(spec.dims):
             raise GazeError(f"{spec.name} has rows of shape {rows.shape[1:]}; expected ({', '.join(spec.dims[1:])})")
         if column is None:
-            column = self._columns[spec.name] = begin(self._root, spec, rows)
+            dtype = "string" if rows.dtype.kind in "TOU" else rows.dtype.name
+            column = self._columns[spec.name] = self._column(spec, dtype, rows.shape[1:])
         column.append(rows)
+
+    def _column(self, spec: schema.VariableSpec, dtype_name: str, tail: tuple[int, ...]) -> Column:
+        counted = next((other.dims[0] for other in self._specs.values() if other.ragged_by == spec.name), None)
+        return Column(self._root, spec, dtype_name, tail, {"sample_dimension": counted} if counted else {})
 
     def _joined(self, items: Sequence[Any]) -> tuple[Any, np.ndarray]:
         """The rows of all items after one another, and how many each has."""
@@ -279,10 +292,12 @@ class Writer:
         config = {k: v for k, v in sorted(plain["config"].items()) if k not in FREE}
         return json.dumps([self.kind, config, [i.get("id") for i in plain["inputs"]]])
 
-    def _continue(self) -> None:
+    def _continue(self, ours: str) -> None:
         """Go on with the work of a killed writer; GazeError when it did something else."""
+        for file in self.part.rglob("*.partial"):  # of zarr's, which renames them when they are whole
+            file.unlink()
         attrs = dict(self._root.attrs)
-        began, ours = attrs.get("gz_job"), self._job(provenance.current().entries()[-1])
+        began = attrs.get("gz_job")
         if attrs["gz_complete"]:  # killed between its last attribute and the renaming
             self._take_small()
             attrs["gz_rows"] = json.dumps({name: array.shape[0] for name, array in self._root.arrays()})
@@ -297,7 +312,8 @@ class Writer:
         for name in sorted({key for key, _ in self._root.members()} - self._consistent.keys()):
             del self._root[name]  # begun, but never committed
         for name, rows in self._consistent.items():
-            self._columns[name] = Column(self._spec(name), self._root[name])
+            stored = Variable(name, self._root[name], self._spec(name).dims, {})
+            self._columns[name] = self._column(self._spec(name), stored.dtype_name, stored.shape[1:])
             self._columns[name].resume(rows)
         self._rows_at_commit = self.rows()
 

@@ -7,6 +7,9 @@ A folder may hold many of one sort.
 """
 
 import re
+import zipfile
+import zlib
+from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 FRAME = re.compile(r"(\d+)$")
 BLOCK = 256
 FORMATS = ("npz", "npy", "png")
+# what numpy and pillow raise over damaged files, and over those that claim impossible sizes
+UNREADABLE = (OSError, ValueError, TypeError, EOFError, MemoryError, zlib.error, zipfile.BadZipFile)
+UNREADABLE += (Image.DecompressionBombError,)
 
 
 def is_plain(path: Path) -> bool:
@@ -59,18 +65,20 @@ def write(artifact: "Artifact", folder: Path, form: str, overwrite: bool) -> int
         raise GazeError(f"{folder} exists and is not empty; --overwrite adds to it", EXISTS)
     folder.mkdir(parents=True, exist_ok=True)
     names = artifact["name" if "name" in artifact else "sample_id"].whole().tolist()
+    files = _file_names(names)
     if form == "npz":
-        return _write_npz(artifact, folder, names)
-    seen: dict[str, int] = {}
+        return _write_npz(artifact, folder, names, files)
+    seen: Counter[str] = Counter()
     for block in artifact.blocks(BLOCK):
         for name, heatmap in zip(names[block], maps_of(artifact, block), strict=True):
-            count = seen[name] = seen.get(name, -1) + 1
+            count = seen[name]
+            seen[name] += 1
             if form == "npy":
-                target = folder / _file_name(name) / f"frame_{count:06d}.npy"
+                target = folder / files[name] / f"frame_{count:06d}.npy"
                 target.parent.mkdir(exist_ok=True)
                 np.save(target, heatmap)
             else:
-                target = folder / f"{_file_name(name)}{f'_{count:06d}' if count else ''}.png"
+                target = folder / f"{files[name]}{f'_{count:06d}' if count else ''}.png"
                 top = max(float(heatmap.max()), np.finfo(np.float32).tiny)
                 Image.fromarray(np.round(heatmap / top * 65535).astype(np.uint16)).save(target)
     return len(names)
@@ -79,23 +87,39 @@ def write(artifact: "Artifact", folder: Path, form: str, overwrite: bool) -> int
 def maps_of(artifact: "Artifact", block: slice) -> np.ndarray:
     """The heat maps (n, h, w) float32 of some rows, whatever they are stored as."""
     heatmaps = artifact["heatmap"][block]
-    if heatmaps.dtype != np.uint8:
+    return _scaled(heatmaps, artifact["scale"][block] if heatmaps.dtype == np.uint8 else None)
+
+
+def _scaled(heatmaps: np.ndarray, scale: np.ndarray | None) -> np.ndarray:
+    if scale is None:
         return heatmaps.astype(np.float32)
-    return heatmaps * (artifact["scale"][block][:, None, None] / np.float32(255))
+    return heatmaps * (scale[:, None, None] / np.float32(255))
 
 
-def _write_npz(artifact: "Artifact", folder: Path, names: list[str]) -> int:
-    order = sorted(set(names), key=names.index)
-    for name in order:
-        rows = [i for i, n in enumerate(names) if n == name]
-        stack = np.concatenate([maps_of(artifact, slice(i, i + 1)) for i in rows])
-        np.savez_compressed(folder / f"{_file_name(name)}.npz", heatmaps=stack)
-    return len(order)
+def _write_npz(artifact: "Artifact", folder: Path, names: list[str], files: dict[str, str]) -> int:
+    rows_of: dict[str, list[int]] = {}
+    for row, name in enumerate(names):
+        rows_of.setdefault(name, []).append(row)
+    for name, rows in rows_of.items():
+        heatmaps = artifact["heatmap"].take(np.array(rows))
+        scale = artifact["scale"].take(np.array(rows)) if heatmaps.dtype == np.uint8 else None
+        np.savez_compressed(folder / f"{files[name]}.npz", heatmaps=_scaled(heatmaps, scale))
+    return len(rows_of)
 
 
-def _file_name(name: str) -> str:
-    """A sample's name as a file name that stays inside the folder."""
-    return re.sub(r"[^\w.#-]+", "_", name).lstrip(".") or "_"
+def _file_names(names: list[str]) -> dict[str, str]:
+    """Each sample's name as a file name that stays inside the folder; names that would clash get a number."""
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in dict.fromkeys(names):
+        file = plain = re.sub(r"[^\w.#-]+", "_", name).lstrip(".")[:200] or "_"
+        number = 1
+        while file.lower() in taken:  # some disks do not tell A from a
+            number += 1
+            file = f"{plain}_{number}"
+        taken.add(file.lower())
+        found[name] = file
+    return found
 
 
 def _files(path: Path) -> list[Path]:
@@ -120,7 +144,7 @@ def _maps(path: Path) -> Iterator[tuple[str, float, np.ndarray]]:
             else:
                 with Image.open(file) as picture:
                     heatmap, in_folder = np.asarray(picture.convert("I") if picture.mode != "L" else picture), False
-        except (OSError, ValueError) as error:
+        except UNREADABLE as error:
             raise GazeError(f"{file} cannot be read: {error}", IO) from error
         if heatmap.ndim != 2:
             raise GazeError(f"{file} holds an array of {heatmap.shape}; expected one map [H, W]")
@@ -130,14 +154,13 @@ def _maps(path: Path) -> Iterator[tuple[str, float, np.ndarray]]:
 
 def _stack(file: Path) -> np.ndarray:
     with np.load(file, allow_pickle=False) as archive:
-        key = next((k for k in ("heatmaps", "heatmap", "arr_0") if k in archive.files), None)
-        if key is None:
-            arrays = [k for k in archive.files if archive[k].ndim == 3]
-            if len(arrays) != 1:
-                raise GazeError(
-                    f"{file} holds {', '.join(archive.files)}; expected one array [T, H, W], best named heatmaps"
-                )
-            key = arrays[0]
-        if archive[key].ndim != 3:
-            raise GazeError(f"{file}: {key} has the shape {archive[key].shape}; expected [T, H, W]")
-        return archive[key]
+        arrays = {key: archive[key] for key in archive.files}
+    key = next((k for k in ("heatmaps", "heatmap", "arr_0") if k in arrays), None)
+    if key is None:
+        keys = [k for k, array in arrays.items() if array.ndim == 3]
+        if len(keys) != 1:
+            raise GazeError(f"{file} holds {', '.join(arrays)}; expected one array [T, H, W], best named heatmaps")
+        key = keys[0]
+    if arrays[key].ndim != 3:
+        raise GazeError(f"{file}: {key} has the shape {arrays[key].shape}; expected [T, H, W]")
+    return arrays[key]
