@@ -27,6 +27,7 @@ docs *args:
 lint:
     uv run --all-extras ruff format --check
     uv run --all-extras ruff check
-    mkdir -p .typecheck/gazecore && ln -sfn ../../gazecore/* .typecheck/gazecore/ && ln -sfn ../../tools ../../schemas .typecheck/gazecore/
+    rm -rf .typecheck && mkdir -p .typecheck/gazecore
+    for part in gazecore/* tools schemas; do ln -s "../../$part" .typecheck/gazecore/; done
     cd .typecheck && uv run --all-extras mypy -p gazecore
     uv run --all-extras python tests/docs.py --check

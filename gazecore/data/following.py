@@ -6,7 +6,7 @@ A photo is decoded and resized once for all people in it. Augmentation is decide
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -352,7 +352,7 @@ def _target_heatmaps(gaze_targets: np.ndarray, preprocessing: Preprocessing) -> 
     return torch.from_numpy(heatmaps.multi_annotator(gaze_targets, size, sigma, convention))
 
 
-def preprocessing_of(model: torch.nn.Module) -> Preprocessing:
+def preprocessing_of(model: Any) -> Preprocessing:
     """What a model of gaze following takes, from its `preprocessing` (gazecore.models says what that holds)."""
     wanted = model.preprocessing
     size = tuple(wanted["input_size"])

@@ -29,11 +29,11 @@ PER_SAMPLE = ("auc", "average_l2", "minimum_l2", "average_angle_deg", "minimum_a
 AP_DRAWS = 200  # each draw sorts all samples again
 WRITE_BLOCK = 64
 
-Columns = dict[str, np.ndarray]
+Columns = dict[str, Any]  # numpy arrays, one row per sample
 
 
 def predict(
-    model: "torch.nn.Module", artifact: Artifact, rows: np.ndarray, batch_size: int, device: "torch.device", dtype: str
+    model: Any, artifact: Artifact, rows: np.ndarray, batch_size: int, device: "torch.device", dtype: str
 ) -> Iterator[Columns]:
     """Columns heatmap (n, h, w), gaze_point (n, 2) and, where the model has it, in_frame_score (n,), block by block.
 
@@ -100,8 +100,12 @@ class Scores:
         if self.protocol not in PROTOCOLS:
             raise GazeError(f"--protocol {self.protocol}: expected {', '.join(PROTOCOLS)}", USAGE)
 
-    def add(self, block: Columns, sizes_px: np.ndarray) -> Columns:
-        """The block's columns with its scores; sizes_px (n, 2) of the scenes."""
+    def add(self, block: Columns, sizes_px: np.ndarray, head_boxes: np.ndarray | None = None) -> Columns:
+        """The block's columns with its scores.
+
+        sizes_px    (n, 2) of the scenes
+        head_boxes  (n, p, 4) normalised boxes of everybody in each sample's scene, NaN padded, for P.Head
+        """
         targets, in_frame = block["gaze_targets"], block["in_frame"]
         annotated = ~np.isnan(targets).all(axis=(-2, -1))
         outside = in_frame == 0
@@ -114,8 +118,14 @@ class Scores:
             found["average_angle_deg"], found["minimum_angle_deg"] = angles
         for name, metric in self.added.items():
             found[name] = plugins.score(name, metric, block["heatmap"].astype(np.float32), scored)
-        centre = np.full_like(points, 0.5)
-        self._remember(found | {"centre_l2": metrics.l2_distance(centre, scored)[0]}, block)
+        kept = dict(found)
+        if head_boxes is not None and annotated.any():
+            marked_by = 2 if targets.shape[1] > 1 else 1
+            kept["predicted_at_head"] = metrics.looking_at_head(points, head_boxes)[annotated]
+            kept["annotated_at_head"] = metrics.annotated_at_head(targets, head_boxes, marked_by)[annotated]
+        kept |= {name: block[name] for name in ("in_frame", "in_frame_score") if name in block}
+        for name, values in kept.items():
+            self._columns.setdefault(name, []).append(values)
         self.n += len(targets)
         self.skipped["out of frame"] += int(outside.sum())
         self.skipped["no gaze target"] += int((~annotated & ~outside).sum())
@@ -140,33 +150,21 @@ class Scores:
             found[video] = metrics.vat_auc(maps[video], targets[video, 0], self.protocol)
         return found
 
-    def _remember(self, found: Columns, block: Columns) -> None:
-        for name, values in found.items():
-            self._columns.setdefault(name, []).append(values)
-        for name in ("in_frame", "in_frame_score", "gaze_point", "image_index"):
-            if name in block:
-                self._columns.setdefault(name, []).append(block[name])
-        if "gaze_targets" in block:
-            self._columns.setdefault("gaze_targets", []).append(block["gaze_targets"])
-
-    def summary(self, head_boxes: np.ndarray | None = None, annotators: int = 1, seed: int = 0) -> dict[str, Any]:
-        """Means with 95 % bootstrap intervals: {"protocol", "n", "skipped", "metrics": {name: {mean, low, high, n}}}.
-
-        head_boxes  (n, p, 4) normalised boxes of everybody in each sample's scene, for P.Head
-        annotators  how many must have marked a head for P.Head
-        """
+    def summary(self, seed: int = 0) -> dict[str, Any]:
+        """Means with 95 % bootstrap intervals: {"protocol", "n", "skipped", "metrics": {name: {mean, low, high, n}}}."""
         columns = {name: np.concatenate(parts) for name, parts in self._columns.items()}
         found: dict[str, dict[str, float]] = {}
-        for name in (*PER_SAMPLE, *self.added, "centre_l2"):
+        for name in (*PER_SAMPLE, *self.added):
             score = summaries.mean(columns.get(name, np.empty(0)), seed)
             if score:
                 found[name] = score
         if "in_frame_score" in columns and (columns["in_frame"] == 0).any():
             found["in_frame_ap"] = _average_precision(columns["in_frame_score"], columns["in_frame"], seed)
-        if head_boxes is not None:
-            value = metrics.p_head(columns["gaze_point"], columns["gaze_targets"], head_boxes, annotators)
+        if "predicted_at_head" in columns:
+            value = metrics.p_head(columns["predicted_at_head"], columns["annotated_at_head"])
             if not np.isnan(value):
-                found["p_head"] = {"mean": value, "low": np.nan, "high": np.nan, "n": self.n}
+                count = int(columns["predicted_at_head"].sum())
+                found["p_head"] = {"mean": value, "low": np.nan, "high": np.nan, "n": count}
         skipped = {reason: count for reason, count in self.skipped.items() if count}
         return {"protocol": self.protocol, "n": self.n, "skipped": skipped, "metrics": found}
 
@@ -188,16 +186,20 @@ def _average_precision(scores: np.ndarray, in_frame: np.ndarray, seed: int) -> d
     return {"mean": float(metrics.in_frame_ap(scores, in_frame)), "low": low, "high": high, "n": len(scores)}
 
 
-def heads_in_scene(artifact: Artifact, rows: np.ndarray) -> np.ndarray:
-    """Normalised head boxes of everybody annotated in each row's scene, (n, p, 4), NaN padded."""
-    scenes = Scenes(artifact)
-    index = artifact["image_index"].whole()
-    boxes = artifact["head_box_px"].whole() / np.tile(scenes.sizes_px[index], 2)
-    order = np.argsort(index, kind="stable")
-    starts = np.searchsorted(index[order], index[rows], side="left")
-    ends = np.searchsorted(index[order], index[rows], side="right")
-    found = np.full((len(rows), int((ends - starts).max(initial=1)), 4), np.nan)
-    for k in range(found.shape[1]):
-        there = starts + k < ends
-        found[there, k] = boxes[order[(starts + k)[there]]]
-    return found
+class HeadsInScene:
+    """Normalised head boxes of everybody annotated in a scene, for the rows of an artifact."""
+
+    def __init__(self, artifact: Artifact):
+        index = artifact["image_index"].whole()
+        self.boxes = artifact["head_box_px"].whole() / np.tile(artifact["image_size_px"].whole()[index], 2)
+        self._index, self._order = index, np.argsort(index, kind="stable")
+        self._sorted = index[self._order]
+
+    def of(self, rows: np.ndarray) -> np.ndarray:
+        """(n, p, 4), NaN padded; the person's own head is among them."""
+        starts = np.searchsorted(self._sorted, self._index[rows], side="left")
+        ends = np.searchsorted(self._sorted, self._index[rows], side="right")
+        places = starts[:, None] + np.arange((ends - starts).max(initial=1))
+        there = places < ends[:, None]
+        boxes = self.boxes[self._order[np.where(there, places, 0)]]
+        return np.where(there[..., None], boxes, np.nan)

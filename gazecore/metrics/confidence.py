@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-BLOCK = 4_000_000  # values drawn at a time, 32 MB
+BLOCK = 500_000  # values drawn at a time, 4 MB
 
 
 def bootstrap_interval(

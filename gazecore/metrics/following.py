@@ -290,18 +290,21 @@ def _inside(points: np.ndarray, head_boxes: np.ndarray) -> np.ndarray:
     return np.all((points >= boxes[..., :2]) & (points <= boxes[..., 2:]), axis=-1)
 
 
-def p_head(points: np.ndarray, gaze_targets: np.ndarray, head_boxes: np.ndarray, annotators: int = 1) -> float:
+def annotated_at_head(gaze_targets: np.ndarray, head_boxes: np.ndarray, annotators: int = 1) -> np.ndarray:
+    """Whether at least so many annotators marked one and the same head, (...) bool.
+
+    gaze_targets (..., n, 2), head_boxes (..., p, 4), NaN padded
+    """
+    return (_inside(gaze_targets, head_boxes).sum(axis=-2) >= annotators).any(axis=-1)
+
+
+def p_head(predicted: np.ndarray, annotated: np.ndarray) -> float:
     """P.Head, also PLAH: of the samples predicted to look at a head, the share whose annotation says so.
 
-    points        (b, 2) predicted, for instance the heat maps' peaks
-    gaze_targets  (b, n, 2), NaN where there is none; samples without any are left out
-    head_boxes    (b, p, 4) of everybody in the image, NaN padded
-    annotators    how many must have marked the same head: 1, and 2 on GazeFollow's test split
-    returns       NaN where nobody is predicted to look at a head
+    predicted, annotated  (b,) bool, of `looking_at_head` and `annotated_at_head` (annotators=2 on GazeFollow's test
+                          split) with the heads of everybody in the image; samples without annotation are left out before
+    returns               NaN where nobody is predicted to look at a head
 
     Source: idiap/sharingan:src/metrics.py, ChildPlay (Tafasca et al., ICCV 2023).
     """
-    known = (~np.isnan(np.asarray(gaze_targets, float)).any(axis=-1)).any(axis=-1)
-    annotated = (_inside(gaze_targets, head_boxes).sum(axis=-2) >= annotators).any(axis=-1)
-    predicted = looking_at_head(points, head_boxes) & known
     return float((predicted & annotated).sum() / predicted.sum()) if predicted.any() else np.nan

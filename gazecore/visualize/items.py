@@ -16,6 +16,7 @@ from rich.text import Text
 from gazecore import images
 from gazecore.artifacts import Artifact
 from gazecore.artifacts.gaze_samples import Scenes
+from gazecore.artifacts.pipe import temp_folder
 from gazecore.artifacts.provenance import shell_line
 from gazecore.errors import EXISTS, GazeError
 from gazecore.geometry import normalise_boxes
@@ -86,6 +87,14 @@ def summary(artifact: Artifact) -> dict[str, Summary]:
             if len(values):
                 found[name] = Summary(float(values.mean()), *bootstrap_interval(values), len(values))
     return found
+
+
+def title(artifact: Artifact) -> str:
+    """What a report is about: the kind, the model, and the file if it is no temporary one."""
+    kind = artifact.kind.replace("-", " ").capitalize()
+    by = f" by {artifact.attrs['model']}" if "model" in artifact.attrs else ""
+    named = "" if artifact.path.parent == temp_folder() else f": {artifact.path.name}"
+    return kind + by + named
 
 
 def steps(artifact: Artifact) -> list[str]:

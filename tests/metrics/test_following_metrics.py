@@ -267,15 +267,19 @@ def test_looking_at_head_includes_the_border_and_skips_missing_boxes():
 
 def test_p_head_is_the_precision_of_looking_at_a_head():
     head, away = [0.15, 0.15], [0.8, 0.8]
-    boxes = np.tile([[0.1, 0.1, 0.2, 0.2], [0.5, 0.5, 0.6, 0.6]], (5, 1, 1))
-    predicted = np.array([head, head, head, away, head])
-    targets = np.array([[head, head], [head, away], [away, away], [head, head], [MISSING, MISSING]])
-    assert following.p_head(predicted, targets, boxes) == pytest.approx(2 / 3)
-    assert following.p_head(predicted, targets, boxes, annotators=2) == pytest.approx(1 / 3)
-    assert np.isnan(following.p_head(predicted[3:4], targets[3:4], boxes[3:4]))
+    boxes = np.tile([[0.1, 0.1, 0.2, 0.2], [0.5, 0.5, 0.6, 0.6]], (4, 1, 1))
+    predicted = following.looking_at_head(np.array([head, head, head, away]), boxes)
+    targets = np.array([[head, head], [head, away], [away, away], [head, head]])
+    assert following.p_head(predicted, following.annotated_at_head(targets, boxes)) == pytest.approx(2 / 3)
+    by_two = following.annotated_at_head(targets, boxes, annotators=2)
+    assert following.p_head(predicted, by_two) == pytest.approx(1 / 3)
+    assert np.isnan(following.p_head(predicted[3:], by_two[3:]))
 
 
-def test_p_head_wants_the_annotators_at_one_head():
+def test_annotators_at_different_heads_do_not_agree():
     boxes = np.array([[[0.1, 0.1, 0.2, 0.2], [0.5, 0.5, 0.6, 0.6]]])
     apart = np.array([[[0.15, 0.15], [0.55, 0.55]]])
-    assert following.p_head(apart[:, 0], apart, boxes, annotators=2) == 0.0
+    assert following.annotated_at_head(apart, boxes).tolist() == [True]
+    assert following.annotated_at_head(apart, boxes, annotators=2).tolist() == [False]
+    unknown = np.full((1, 2, 2), np.nan)
+    assert following.annotated_at_head(unknown, boxes).tolist() == [False]
