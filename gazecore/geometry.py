@@ -67,10 +67,11 @@ def expand_boxes_sequential(boxes_px: np.ndarray, k: float | np.ndarray) -> np.n
     return np.concatenate([low, high + k * (high - low)], axis=-1)
 
 
-def smooth_boxes(boxes: np.ndarray, width: int = 11) -> np.ndarray:
+def smooth_boxes(boxes: np.ndarray, width: int = 11, compat: bool = False) -> np.ndarray:
     """The boxes (..., t, 4) of one track per leading index, averaged over `width` frames; edge frames are repeated.
 
-    width is odd. NaN spreads over its window: smooth the annotated frames of a track alone.
+    width is odd. NaN spreads over its window: smooth the annotated frames of a track alone. A resting box stays what it
+    is; compat=True reproduces the reference to the last bit, where it drifts by 1e-14 and may lose a whole pixel later.
     Source: ejcgt/attention-target-detection:utils/myutils.py (VideoAttentionTarget, training and test).
     """
     if width < 1 or width % 2 == 0:
@@ -79,8 +80,10 @@ def smooth_boxes(boxes: np.ndarray, width: int = 11) -> np.ndarray:
     if boxes.shape[-2] == 0:
         return boxes.copy()
     around = [(0, 0)] * (boxes.ndim - 2) + [(width // 2, width // 2), (0, 0)]
-    windows = np.lib.stride_tricks.sliding_window_view(np.pad(boxes, around, mode="edge"), width, axis=-2)
-    return (windows * (1 / width)).sum(axis=-1)  # to the bit as numpy.convolve, by which boxes were published
+    padded = np.pad(boxes, around, mode="edge")
+    if compat:
+        return np.apply_along_axis(np.convolve, -2, padded, np.ones(width) / width, "valid")
+    return np.lib.stride_tricks.sliding_window_view(padded, width, axis=-2).sum(axis=-1) / width
 
 
 def head_mask(

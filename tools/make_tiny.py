@@ -1,5 +1,7 @@
 """Make a small data set in its original layout on disk, from a seed.
 
+The same seed gives the same files; image or clip i is the same in a small and in a large set.
+
 Example: gz make-tiny gazefollow -o raw --n 64 && gz prep-gazefollow raw -o gf.zarr
 """
 
@@ -11,13 +13,24 @@ import typer
 from gazecore.cli import run, usage
 from gazecore.cli_options import Overwrite, Seed
 
-MAKERS = {"gazefollow": "gazecore.synthetic.gazefollow"}
+MAKERS = {  # name -> module, or module:function where it is not make
+    "gazefollow": "gazecore.synthetic.gazefollow",
+    "videoattentiontarget": "gazecore.synthetic.videoattentiontarget",
+    "childplay": "gazecore.synthetic.childplay",
+    "goo-real": "gazecore.synthetic.goo:make_real",
+    "goo-synth": "gazecore.synthetic.goo:make_synth",
+    "objectattention": "gazecore.synthetic.objectattention",
+    "objectattention-raw": "gazecore.synthetic.objectattention:make_raw",
+}
+USUAL = 64  # images, where the module does not name its own number of images or clips
 
 
 def main(
     dataset: Annotated[str, typer.Argument(help="which: " + ", ".join(MAKERS), autocompletion=lambda: list(MAKERS))],
     out: Annotated[Path, typer.Option("-o", "--out", help="folder to make")],
-    n: Annotated[int, typer.Option(min=4, help="number of images, train and test together")] = 64,
+    n: Annotated[
+        int | None, typer.Option(min=1, help="number of images, or of clips of a video set; all splits together")
+    ] = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
 ) -> None:
@@ -30,9 +43,12 @@ def main(
         raise usage(f"no made data set {dataset!r}; there are {', '.join(MAKERS)}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and not overwrite:
         raise GazeError(f"{out} exists; --overwrite writes into it", EXISTS)
-    cli.plan(f"{out}: {dataset}, {n} images")
-    counts = importlib.import_module(MAKERS[dataset]).make(out, n=n, seed=seed)
-    cli.result(dict(counts), [(key, value) for key, value in counts.items()])
+    name, _, function = MAKERS[dataset].partition(":")
+    maker = importlib.import_module(name)
+    n = n or getattr(maker, "USUAL", USUAL)
+    cli.plan(f"{out}: {dataset}, n = {n}")
+    counts = getattr(maker, function or "make")(out, n=n, seed=seed)
+    cli.result(dict(counts), sorted(counts.items()))
 
 
 if __name__ == "__main__":

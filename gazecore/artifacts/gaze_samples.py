@@ -23,7 +23,8 @@ from gazecore.errors import NO_INPUT, USAGE, GazeError
 from gazecore.records import GazeSample
 
 BLOCK = 256
-RECENT = 64  # scenes whose row is remembered: people of one photo follow one another
+# scenes whose row is remembered: people of one photo follow one another, tracks of one clip too, but at its length
+RECENT_PATHS, RECENT_BYTES = 16384, 64
 KEPT_FORMATS = (b"\xff\xd8", b"\x89PNG")  # other files are stored as lossless PNG
 
 
@@ -52,10 +53,11 @@ def write(
     video       store clip, track_id, frame and time_s too
     """
     samples = iter(samples)
-    done = writer.rows()
-    for _ in islice(samples, done):
-        pass
+    done, scenes = writer.rows(), 0
     recent: dict[Path | bytes, int] = {}
+    for start in range(0, done, BLOCK):  # the scenes of what is there already: the next sample may look at the last one
+        block = list(islice(samples, min(BLOCK, done - start)))
+        scenes += len(_image_rows(block, recent, scenes)[1])
     while block := list(islice(samples, BLOCK)):
         columns = _columns(block, annotators) | (_video_columns(block) if video else {})
         writer.append(image_index=np.array(_add_scenes(block, writer, recent, image_root)), **columns)
@@ -67,16 +69,7 @@ def _add_scenes(
     block: list[GazeSample], writer: Writer, recent: dict[Path | bytes, int], root: Path | None
 ) -> list[int]:
     """The image row of each sample; scenes that are not there yet are appended."""
-    rows: list[int] = []
-    fresh: list[GazeSample] = []
-    first = writer.rows("image")
-    for sample in block:
-        if sample.image not in recent:
-            recent[sample.image] = first + len(fresh)
-            fresh.append(sample)
-        rows.append(recent[sample.image])
-    while len(recent) > RECENT:
-        del recent[next(iter(recent))]
+    rows, fresh = _image_rows(block, recent, writer.rows("image"))
     if not fresh:
         return rows
     table = {"image_size_px": np.array([s.image_size for s in fresh])}
@@ -89,6 +82,22 @@ def _add_scenes(
         times = [path.stat().st_mtime for path in paths]
         writer.append(dim="image", image_name=names, image_mtime_s=np.array(times), **table)
     return rows
+
+
+def _image_rows(
+    block: list[GazeSample], recent: dict[Path | bytes, int], first: int
+) -> tuple[list[int], list[GazeSample]]:
+    """The image row of each sample, and the samples whose scene is new: those get the rows from `first` on."""
+    rows: list[int] = []
+    fresh: list[GazeSample] = []
+    for sample in block:
+        if sample.image not in recent:
+            recent[sample.image] = first + len(fresh)
+            fresh.append(sample)
+        rows.append(recent[sample.image])
+    while len(recent) > (RECENT_PATHS if isinstance(block[-1].image, Path) else RECENT_BYTES):
+        del recent[next(iter(recent))]
+    return rows, fresh
 
 
 def _encoded(image: Path | bytes) -> bytes:

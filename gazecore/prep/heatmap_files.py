@@ -27,8 +27,9 @@ FRAME = re.compile(r"(\d+)$")
 BLOCK = 256
 FORMATS = ("npz", "npy", "png")
 # what numpy and pillow raise over damaged files, and over those that claim impossible sizes
-UNREADABLE = (OSError, ValueError, TypeError, EOFError, MemoryError, zlib.error, zipfile.BadZipFile)
-UNREADABLE += (Image.DecompressionBombError,)
+UNREADABLE = (
+    OSError, ValueError, TypeError, EOFError, MemoryError, zlib.error, zipfile.BadZipFile, Image.DecompressionBombError,
+)  # fmt: skip
 
 
 def is_plain(path: Path) -> bool:

@@ -1,7 +1,8 @@
 """Your own photos: images and the head boxes of any detector, or of ours, without gaze targets.
 
 Boxes come in any of these files; coordinates are pixels:
-  .csv   with the header image,x_min,y_min,x_max,y_max (or frame,left,top,right,bottom), and person if you like
+  .csv   with the header image,x_min,y_min,x_max,y_max (or frame,left,top,right,bottom), and person, track or track_id
+         if you like
   .txt   rows frame,left,top,right,bottom without header, one file per person: the demo of Chong et al.'s code
   .json  [{"image": "a.jpg", "head_boxes": [[x_min, y_min, x_max, y_max], ...]}, ...]
          or COCO detections [{"image": "a.jpg", "bbox": [x, y, width, height]}, ...]
@@ -29,15 +30,17 @@ from gazecore.records import GazeSample
 DATASET = "images"
 BOX_FILES = (".csv", ".txt", ".json", ".xml")
 SIDES = (("x_min", "left"), ("y_min", "top"), ("x_max", "right"), ("y_max", "bottom"))
+SCENES, PEOPLE = ("image", "frame", "file_name"), ("person", "track", "track_id")  # columns, or keys of JSON
 NAMED = 10  # images without a head that are named one by one in the counts
 
 
 class HeadBox(NamedTuple):
-    """One line of a box file: the image's name as written there, the box (4,) in pixels, the person or ""."""
+    """One line of a box file: the image's name as written there, the box (4,) in pixels, the person or "", the file."""
 
     image: str
     box_px: np.ndarray
     person: str
+    file: str = ""
 
 
 def read(
@@ -131,7 +134,7 @@ def read_boxes(sources: Iterable[Path], all_objects: bool = False) -> list[HeadB
         if rows and all((row.box_px <= 1).all() for row in rows):
             problems.append(f"{path}: no coordinate above 1; expected pixels, these look normalised to 0..1")
             continue
-        found += rows
+        found += [row._replace(file=path.name) for row in rows]
     raise_all(problems, "box files cannot be read")
     return found
 
@@ -250,11 +253,11 @@ def _read_csv(path: Path, all_objects: bool) -> list[HeadBox]:
     if not rows:
         return []
     header = [name.lower() for name in rows[0][1]]
-    if image_columns := [header.index(name) for name in ("image", "frame") if name in header]:
+    if image_columns := [header.index(name) for name in SCENES if name in header]:
         columns = [header.index(name) for names in SIDES for name in names if name in header]
         if len(columns) != 4:
             raise GazeError(f"{path} has the columns {', '.join(header)}; expected image, x_min, y_min, x_max, y_max.")
-        person_column = header.index("person") if "person" in header else None
+        person_column = next((header.index(name) for name in PEOPLE if name in header), None)
         image_column, rows = image_columns[0], rows[1:]
     else:
         image_column, columns, person_column = 0, [1, 2, 3, 4], None
@@ -293,18 +296,22 @@ def _read_json(path: Path, all_objects: bool) -> list[HeadBox]:
         try:
             if categories is not None and item.get("category_id") not in categories:
                 continue
-            image = names[item["image_id"]] if names else str(item.get("image") or item.get("file_name") or "")
+            image = names[item["image_id"]] if names else _first(item, SCENES)
             corners = [item["bbox"]] if "bbox" in item else item["head_boxes"]
             boxes = np.array(corners, float).reshape(len(corners), 4)
             if "bbox" in item:
                 boxes = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-            found += [HeadBox(image, box, str(item.get("person", ""))) for box in boxes]
+            found += [HeadBox(image, box, _first(item, PEOPLE)) for box in boxes]
         except (AttributeError, KeyError, TypeError, ValueError):
             problems.append(f"entry {number} is {json.dumps(item)[:120]}")
     raise_all(
         problems, f'{path}: expected "image" with "head_boxes" [[x_min, y_min, x_max, y_max]] or "bbox" [x, y, w, h]'
     )
     return found
+
+
+def _first(item: dict[str, Any], keys: tuple[str, ...]) -> str:
+    return next((str(item[key]) for key in keys if item.get(key) is not None), "")
 
 
 def _head_categories(path: Path, categories: list[dict[str, Any]] | None, all_objects: bool) -> set[Any] | None:

@@ -85,9 +85,9 @@ def write_sequence(
 ) -> int:
     """The recordings of one setting as one sequence in the layout that prep/objectattention.py reads; their number.
 
-    Frames are copied to ROOT/images/SESSION/SETTING under consecutive names of 8 digits, keeping their extensions,
-    and the rows are written to ROOT/annotations/SPLIT/SESSION/SETTING/S11.txt with the header of the original files.
-    every=2 takes every second frame. Raises GazeError: EXISTS when the sequence is there already; annotations or
+    Frames go to ROOT/images/SESSION/SETTING under consecutive names of 8 digits, keeping their extensions, as hard
+    links or, where the file system has none, as copies; the originals stay as they are. The rows are written to
+    ROOT/annotations/SPLIT/SESSION/SETTING/S11.txt with the header of the original files. every=2 takes every second frame. Raises GazeError: EXISTS when the sequence is there already; annotations or
     frames missing.
     """
     table = root / "annotations" / split / session / setting / "S11.txt"
@@ -108,10 +108,17 @@ def write_sequence(
     table.parent.mkdir(parents=True, exist_ok=True)
     lines = ["frame x_min y_min x_max y_max gaze_x gaze_y"]
     for number, (frame, head, gaze) in enumerate(copies):
-        shutil.copyfile(frame, folder / f"{number:08d}{frame.suffix}")
+        _link_or_copy(frame, folder / f"{number:08d}{frame.suffix}")
         lines.append(", ".join([f"{number:08d}", *(f"{value:g}" for value in head), *(str(float(v)) for v in gaze)]))
     table.write_text("\n".join(lines) + "\n")  # last: a broken copy leaves no table
     return len(copies)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except OSError:  # another disk, or a file system without links
+        shutil.copyfile(source, target)
 
 
 def _parse(path: Path) -> ElementTree.Element:

@@ -117,7 +117,7 @@ class Track:
             if moved := int((~out_of_frame & (rows[:, 4:] < 0).any(axis=-1)).sum()):
                 counts["repaired: gaze moved into the image"] += moved
             head_boxes_px = _ordered(head_boxes_px, counts)  # a swapped box would spread over its neighbours
-        head_boxes_px = geometry.smooth_boxes(head_boxes_px, SMOOTHING)
+        head_boxes_px = geometry.smooth_boxes(head_boxes_px, SMOOTHING, compat=not repair)
         if repair:
             head_boxes_px = boxes.usable(head_boxes_px, sizes_px, counts)
 
