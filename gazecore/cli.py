@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import typer
 from typer.core import TyperGroup
 
-from gazecore.cli_help import WIDTH, PlainCommand, coerce_plainly, write_options
+from gazecore.cli_help import WIDTH, PlainCommand, coerce_plainly, complete_plainly, write_options
 from gazecore.cli_options import COMMON
 from gazecore.errors import IO, STOPPED, UNAVAILABLE, USAGE, GazeError
 
@@ -200,7 +200,7 @@ def _print_config(ctx: typer.Context, values: dict[str, Any]) -> None:
     sources = {"COMMANDLINE": "flag", "ENVIRONMENT": "environment", "DEFAULT_MAP": "file", "DEFAULT": "default"}
     for key, value in values.items():
         plain = json.loads(provenance.strict_json(value))  # a path becomes text
-        line = yaml.safe_dump({key.replace("_", "-"): plain}, default_flow_style=None, width=1 << 20).rstrip()
+        line = yaml.safe_dump({key.replace("_", "-"): plain}, default_flow_style=True, width=1 << 20)[1:-2]
         source = ctx.get_parameter_source(key)
         print(f"{line}  # {sources.get(source.name if source else '', 'default')}")
 
@@ -323,6 +323,10 @@ class LazyGroup(TyperGroup):
                 text = f"from {point.dist.name}" if point.dist else "plug-in"
                 self.commands.setdefault(point.name, _Stub(point.name, text, "Plug-ins"))
         return self._plugins
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        complete_plainly()
+        return super().shell_complete(ctx, incomplete)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         coerce_plainly(self.get_params(ctx))

@@ -1,6 +1,7 @@
 """Help pages and option values at once; typer's own way imports rich (0.25 s) for a page, pydantic (0.2 s) for a value.
 
-What typer keeps private is used in `coerce_plainly` alone; a typer that has it no more goes its own way.
+What typer keeps private is used in `coerce_plainly` and `complete_plainly` alone; a typer that has it no more goes
+its own way.
 """
 
 from pathlib import Path
@@ -24,6 +25,10 @@ class PlainCommand(TyperCommand):
         coerce_plainly(self.get_params(ctx))
         return super().parse_args(ctx, args)
 
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        complete_plainly()
+        return super().shell_complete(ctx, incomplete)
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         write_options(self, ctx, formatter)
 
@@ -46,6 +51,14 @@ def coerce_plainly(parameters: list[Any]) -> None:
     for parameter in parameters:
         if getattr(parameter, "_runtime_param", UNKNOWN) is None:
             parameter._runtime_param = _Plain()
+
+
+def complete_plainly() -> None:
+    """Let the shells' completion show help texts as they are; typer imports rich to take markup out of them."""
+    from typer import _completion_classes
+
+    if hasattr(_completion_classes, "_sanitize_help_text"):
+        _completion_classes._sanitize_help_text = lambda text: text
 
 
 class _Plain:

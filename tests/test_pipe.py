@@ -696,7 +696,7 @@ import time
 from gazecore.cli import run
 from gazecore.cli_options import Out, Resume
 
-def main(out: Out = None, resume: Resume = False, pause: float = 0.05) -> None:
+def main(out: Out = None, resume: Resume = False, pause: float = 0.02) -> None:
     import numpy as np
     from gazecore import artifacts
     with artifacts.Output(out, resume=resume).create("heatmaps") as writer:
@@ -730,12 +730,13 @@ def test_a_resumable_command_that_is_stopped_says_so_and_goes_on(tmp_path):
     assert not list(tmp_path.glob(".out.zarr.part-*"))
 
 
-@pytest.mark.parametrize("closed", [">&-", "<&-", "2>&-"])
-def test_closed_streams_are_no_reason_to_fail(tmp_path, shell, closed):
+def test_closed_streams_are_no_reason_to_fail(tmp_path, shell):
     make(tmp_path / "a.zarr")
-    done = shell(f"gz info a.zarr {closed}")
-    assert done.codes == [0], done.err
-    assert (tmp_path / "a.zarr" / "zarr.json").exists()
+    done = shell("gz info a.zarr <&- >&-")
+    assert done.codes == [0] and done.err == ""
+    assert shell("gz select a.zarr -o b.zarr 2>&- >&-").codes == [0]
+    with artifacts.open(tmp_path / "b.zarr") as artifact:
+        assert artifact.id == artifact.content_id()
 
 
 def test_a_stopped_reader_ends_the_producer_of_bytes_quietly(tmp_path, shell):

@@ -19,7 +19,7 @@ class Digest:
                 self._sha.update(len(encoded).to_bytes(4, "little") + encoded)
         elif rows.size:
             little_endian = np.ascontiguousarray(rows, rows.dtype.newbyteorder("<"))
-            self._sha.update(memoryview(little_endian).cast("B"))
+            self._sha.update(little_endian.data.cast("B"))
 
     def hexdigest(self) -> str:
         return self._sha.hexdigest()

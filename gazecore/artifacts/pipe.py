@@ -178,9 +178,9 @@ def carries_references() -> bool:
 
 
 def give_stdout_to_json(wanted: bool) -> None:
-    """With --json stdout carries the result, so that no output prints a reference there."""
-    global _json
-    _json = wanted
+    """At the start of a command: with --json stdout carries the result, so that no output prints a reference there."""
+    global _json, _speaks, _references
+    _json, _speaks, _references = wanted, False, False
 
 
 _json = False

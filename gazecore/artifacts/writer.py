@@ -296,7 +296,7 @@ class Writer:
         """Go on with the work of a killed writer; GazeError when it did something else."""
         for file in self.part.rglob("*.partial"):  # of zarr's, which renames them when they are whole
             file.unlink()
-        attrs = dict(self._root.attrs)
+        attrs: dict[str, Any] = dict(self._root.attrs)
         began = attrs.get("gz_job")
         if attrs["gz_complete"]:  # killed between its last attribute and the renaming
             self._take_small()

@@ -20,11 +20,11 @@ SHOWN = {"auc": "auc", "l2": "average_l2"}
 def score(artifact: Artifact, rows: np.ndarray, protocol: str, seed: int = 0) -> dict[str, dict[str, float]]:
     """{"centre_auc", "centre_l2", "mean_map_auc", "mean_map_l2"}: means with intervals, on up to MOST of the rows."""
     chosen = rows[:: -(-len(rows) // MOST)]
-    train = np.flatnonzero(artifact["split"].whole() == "train") if "split" in artifact else []
+    train = np.flatnonzero(artifact["split"].whole() == "train") if "split" in artifact else np.empty(0, int)
     halves = [(chosen[0::2], rows[1::2]), (chosen[1::2], rows[0::2])]
     means = [(part, mean_map(artifact, of)) for part, of in ([(chosen, train)] if len(train) else halves) if len(part)]
     centre = heatmaps.gaussian(np.array([0.5, 0.5]), sigma=CENTRE_SIGMA)
-    found = {}
+    found: dict[str, dict[str, float]] = {}
     for name, predictions in (("centre", [(chosen, centre)]), ("mean_map", means)):
         scores = Scores(protocol)
         for part, heatmap in predictions:

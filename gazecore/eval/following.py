@@ -12,7 +12,7 @@ import numpy as np
 
 from gazecore import heatmaps
 from gazecore.artifacts import Artifact, copying
-from gazecore.artifacts.gaze_samples import Scenes, read
+from gazecore.artifacts.gaze_samples import read
 from gazecore.artifacts.schema import VariableSpec
 from gazecore.errors import USAGE, GazeError
 from gazecore.eval import summaries
@@ -151,7 +151,7 @@ class Scores:
         return found
 
     def summary(self, seed: int = 0) -> dict[str, Any]:
-        """Means with 95 % bootstrap intervals: {"protocol", "n", "skipped", "metrics": {name: {mean, low, high, n}}}."""
+        """Means with 95 % intervals: {"protocol", "n", "skipped", "metrics": {name: {"mean", "low", "high", "n"}}}."""
         columns = {name: np.concatenate(parts) for name, parts in self._columns.items()}
         found: dict[str, dict[str, float]] = {}
         for name in (*PER_SAMPLE, *self.added):

@@ -28,7 +28,9 @@ def headline(summary: dict[str, Any]) -> dict[str, Any]:
 
 def table(summary: dict[str, Any]) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
     """A summary as rows to print and their header."""
-    rows = [(key, str(value), "", "") for key, value in summary.items() if key not in ("metrics", "skipped")]
+    rows: list[tuple[str, ...]] = [
+        (key, str(value), "", "") for key, value in summary.items() if key not in ("metrics", "skipped")
+    ]
     rows += [(f"skipped: {reason}", str(count), "", "") for reason, count in summary["skipped"].items()]
     for name, score in summary["metrics"].items():
         interval = "" if np.isnan(score["low"]) else f"{score['low']:.4f} .. {score['high']:.4f}"

@@ -302,7 +302,7 @@ def p_head(predicted: np.ndarray, annotated: np.ndarray) -> float:
     """P.Head, also PLAH: of the samples predicted to look at a head, the share whose annotation says so.
 
     predicted, annotated  (b,) bool, of `looking_at_head` and `annotated_at_head` (annotators=2 on GazeFollow's test
-                          split) with the heads of everybody in the image; samples without annotation are left out before
+                          split) with the heads of everybody in the image; leave out samples without annotation
     returns               NaN where nobody is predicted to look at a head
 
     Source: idiap/sharingan:src/metrics.py, ChildPlay (Tafasca et al., ICCV 2023).

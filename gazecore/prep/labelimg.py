@@ -87,7 +87,8 @@ def write_sequence(
 
     Frames go to ROOT/images/SESSION/SETTING under consecutive names of 8 digits, keeping their extensions, as hard
     links or, where the file system has none, as copies; the originals stay as they are. The rows are written to
-    ROOT/annotations/SPLIT/SESSION/SETTING/S11.txt with the header of the original files. every=2 takes every second frame. Raises GazeError: EXISTS when the sequence is there already; annotations or
+    ROOT/annotations/SPLIT/SESSION/SETTING/S11.txt with the header of the original files. every=2 takes every second
+    frame. Raises GazeError: EXISTS when the sequence is there already; annotations or
     frames missing.
     """
     table = root / "annotations" / split / session / setting / "S11.txt"

@@ -17,20 +17,20 @@ WORDS = ("", "img_001.jpg", "dír/é_2.jpg", "眼.png", "a b\tc")
 Lengths = dict[str, int]
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _disks_are_not_waited_for():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("os.fsync", lambda _: None)
         yield
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def fill() -> Callable[..., Path]:
     """fill(path, kind, n=6, seed=0, without=(), attrs=None, dtypes=None, y=..): an artifact with random values."""
     return write_random
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def content() -> Callable[[Path], dict[str, Any]]:
     """content(path): name -> (dtype, dims, values) of every variable, NaN as text so that it compares equal."""
     return read_content

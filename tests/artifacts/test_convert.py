@@ -30,7 +30,7 @@ def convert(source, target, **options):
     return target
 
 
-@pytest.mark.parametrize(("before", "after"), itertools.product(CONTAINERS, CONTAINERS))
+@pytest.mark.parametrize(("before", "after"), list(itertools.product(CONTAINERS, CONTAINERS)))
 def test_every_container_turns_into_every_other_with_the_same_content(tmp_path, fill, content, before, after):
     source = fill(tmp_path / f"a{before}", "vqa-samples", n=7, attrs={"source": "made up"})
     target = convert(source, tmp_path / f"b{after}")

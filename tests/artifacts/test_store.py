@@ -266,7 +266,7 @@ def test_flipped_bytes_never_surprise(samples, tmp_path, suffix):
     """Whatever a damaged file does to zarr, zipfile or h5py, the user reads one line about it, or about nothing."""
     rng = np.random.default_rng(5)
     broken = tmp_path / f"broken{suffix}"
-    for _ in range(25):
+    for _ in range(12):
         shutil.rmtree(broken, ignore_errors=True)
         if samples[suffix].is_dir():
             shutil.copytree(samples[suffix], broken)

@@ -362,7 +362,7 @@ def check_promise(run: Run, promise: str) -> None:
     pytest.fail(f"the contract promises {promise!r}, which no check here knows")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     """The demo as a zarr folder of ours."""
     path = tmp_path_factory.mktemp("demo") / "demo.zarr"

@@ -1,4 +1,4 @@
-"""Gaze following through the shell: made data in its original layout in at one end, scores and pictures out at the other."""
+"""Gaze following through the shell: made data in its original layout in, scores and pictures out."""
 
 import json
 import os
