@@ -59,6 +59,7 @@ def save(
     part = path.with_name(f".{path.name}.part")
     try:
         save_file(tensors, part, {key: strict_json(value) for key, value in metadata.items()})
+        part.chmod(0o666 & ~_umask())  # safetensors gives the file to its owner alone
         with part.open("rb") as written:
             os.fsync(written.fileno())
         part.replace(path)
@@ -66,6 +67,12 @@ def save(
         raise GazeError(f"{path} cannot be written: {error}", IO) from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def info(path: str | Path) -> dict[str, Any]:
@@ -214,8 +221,11 @@ def import_weights(
 
 def _opened(path: Path) -> tuple[dict[str, Any], dict[str, list[int]]]:
     """A checkpoint's record and the shape of every tensor in it."""
+    if path.is_dir():
+        raise GazeError(f"{path} is a folder; expected a checkpoint, a .safetensors file (of a run: best.safetensors)")
     if not path.is_file():
-        raise GazeError(f"{path}: there is no such checkpoint", NO_INPUT)
+        known = ", ".join(f"{name}:{preset}" for name in models.MODELS for preset in models.MODELS[name].presets)
+        raise GazeError(f"{path}: there is no such checkpoint; random weights to try things are {known}", NO_INPUT)
     with path.open("rb") as file:
         pickled = file.read(4) in (b"PK\x03\x04", b"\x80\x02}q", b"\x80\x02\x8a\n")
     if pickled:

@@ -99,8 +99,13 @@ def counted(n: int, what: str, counts: Mapping[str, int]) -> None:
     result({what: n, **counts}, [(what, n), *counts.items()])
 
 
-def progress(items: Iterable[T], total: int | None, what: str) -> Iterator[T]:
-    """Yield the items and show how far we are: a bar on a terminal, else a plain line per 10 % or 30 s."""
+def progress(
+    items: Iterable[T], total: int | None, what: str, size: Callable[[T], int] = lambda item: 1
+) -> Iterator[T]:
+    """Yield the items and show how far we are: a bar on a terminal, else a plain line per 10 % or 30 s.
+
+    total, size  how many there are, and how many an item stands for
+    """
     style = _run.progress
     if style == "auto":
         style = "rich" if sys.stderr.isatty() else "plain"
@@ -108,18 +113,24 @@ def progress(items: Iterable[T], total: int | None, what: str) -> Iterator[T]:
         yield from items
     elif style == "rich":
         from rich.console import Console
-        from rich.progress import track
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-        yield from track(items, what, total=total, console=Console(stderr=True), transient=True)
+        columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(what, total=total)
+            for item in items:
+                yield item
+                bar.advance(task, size(item))
     else:
-        yield from _plain_progress(items, total, what)
+        yield from _plain_progress(items, total, what, size)
 
 
-def _plain_progress(items: Iterable[T], total: int | None, what: str) -> Iterator[T]:
+def _plain_progress(items: Iterable[T], total: int | None, what: str, size: Callable[[T], int]) -> Iterator[T]:
     begun = told = time.monotonic()
-    tenth = 0
-    for count, item in enumerate(items, 1):
+    count = tenth = 0
+    for item in items:
         yield item
+        count += size(item)
         now = time.monotonic()
         passed = total is not None and count * 10 // total > tenth
         if now - told > 30 or (passed and now - begun > 2):

@@ -5,7 +5,7 @@ Prints protocol, n, what was skipped and why, means with 95 % intervals; adds ea
 Example: gz eval-following gf.zarr --split test --checkpoint vtd.safetensors | gz visualize -o report.html
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -31,7 +31,9 @@ def main(
     checkpoint: OptionalCheckpoint = None,
     split: Split = None,
     limit: Limit = None,
-    protocol: Annotated[str, typer.Option(help="which AUC: gazelle, vtd, tonini or sharingan")] = "gazelle",
+    protocol: Annotated[
+        Literal["gazelle", "vtd", "tonini", "sharingan"], typer.Option(help="whose AUC; they differ, see README")
+    ] = "gazelle",
     metric: Annotated[
         list[str] | None, typer.Option(help="also this metric of a plug-in (gz plugins); repeat it")
     ] = None,
@@ -46,12 +48,14 @@ def main(
     from gazecore.artifacts import copying, selection
 
     output = artifacts.Output(out, overwrite=overwrite, report=True)
+    if dtype not in ("float16", "float32"):
+        raise usage(f"--dtype {dtype}: expected float16 or float32")
     for samples in artifacts.inputs(input, kind=("gaze-predictions", "gaze-samples")):
         if samples.kind == "gaze-samples" and checkpoint is None:
             raise usage(f"{samples.path} holds samples without predictions: give --checkpoint, or predict first")
         rows = selection.rows(samples, split=split, limit=limit)
         cli.plan(f"{out or 'a reference'}: gaze-predictions with scores ({protocol}), {len(rows)} records")
-        from gazecore.eval import following, summaries
+        from gazecore.eval import baselines, following, looking_at_head, summaries
         from gazecore.metrics import plugins
 
         scores = following.Scores(protocol, plugins.load(metric or ()))
@@ -66,10 +70,14 @@ def main(
         sizes_px = samples["image_size_px"].whole()[samples["image_index"].whole()[rows]]
         with output.create("gaze-predictions", attrs, [*copying.copied_specs(samples), *scores.specs()]) as writer:
             kept = copying.copy_tables(samples, writer, rows)
-            for block in cli.progress(following.predicted(samples, rows, kept, blocks), None, "evaluate"):
-                writer.append(**scores.add(block, sizes_px[scores.n : scores.n + len(block["heatmap"])]))
-            annotators = 2 if samples["gaze_targets"].shape[1] > 1 else 1
-            summary = scores.summary(following.heads_in_scene(samples, rows), annotators, seed)
+            columns = following.predicted(samples, rows, kept, blocks)
+            columns = looking_at_head.labelled(columns, samples, rows, fresh=blocks is not None)
+            heads = following.HeadsInScene(samples)
+            for block in cli.progress(columns, len(rows), "evaluate", following.people_in):
+                part = slice(scores.n, scores.n + len(block["heatmap"]))
+                writer.append(**scores.add(block, sizes_px[part], heads.of(rows[part])))
+            summary = scores.summary(seed)
+            summary["metrics"] |= baselines.score(samples, rows, protocol, seed)
             writer.summary = summaries.headline(summary)
         cli.result(summary, *summaries.table(summary))
 

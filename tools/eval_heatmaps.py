@@ -2,11 +2,13 @@
 
 Pairs maps by name (and frame); a prediction of another size is resized to its reference, and the output says so.
 
-Example: gz eval-heatmaps predicted.zarr --reference human.zarr        gz eval-heatmaps maps/ --fixations fixations.csv
+Example:
+  gz eval-heatmaps predicted.zarr --reference human.zarr
+  gz eval-heatmaps maps/ --fixations fixations.csv
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,7 +21,10 @@ def main(
     out: Out = None,
     reference: Annotated[Path | None, typer.Option(help="heat maps to compare with: artifact, or plain files")] = None,
     fixations: Annotated[Path | None, typer.Option(help="table with header image,x,y in pixels of the maps")] = None,
-    coords: Annotated[str, typer.Option(help="of fixations: px (from 0), px1 (from 1) or norm (0..1)")] = "px",
+    coords: Annotated[
+        Literal["px", "px1", "norm"],
+        typer.Option(help="of fixations: pixels from 0 (px), from 1 (px1), or 0..1 (norm)"),
+    ] = "px",
     baseline: Annotated[Path | None, typer.Option(help="heat maps of a baseline, for information gain")] = None,
     metrics: Annotated[str, typer.Option(help="names with commas between; auto: all that the inputs permit")] = "auto",
     strict_size: Annotated[bool, typer.Option("--strict-size", help="refuse to resize predictions")] = False,
@@ -48,7 +53,7 @@ def main(
         attrs = copying.carried_attrs(predictions, output.folder)
         with output.create("heatmaps", attrs, scores.specs()) as writer:
             blocks = heatmaps.blocks(predictions, count)
-            for block in cli.progress(blocks, None, "evaluate"):
+            for block in cli.progress(blocks, count, "evaluate", lambda block: len(block["name"])):
                 writer.append(**scores.add(block))
             summary = scores.summary(seed)
             writer.summary = summaries.headline(summary)

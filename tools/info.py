@@ -1,4 +1,4 @@
-"""Say what is inside an artifact: sizes, variables, where it comes from.
+"""Say what is inside an artifact or a checkpoint: sizes, variables, where it comes from.
 
 Example: gz info samples.zarr        gz prep-gazefollow raw | gz info --json
 """
@@ -13,12 +13,17 @@ def main(input: Inputs = ["-"]) -> None:  # noqa: B006  typer copies the default
     from gazecore import artifacts, cli
     from gazecore.artifacts import provenance
 
-    documents = [_describe(artifact) for artifact in artifacts.inputs(input)]
+    checkpoints = [source for source in input if source.endswith(".safetensors")]
+    documents = [_describe_checkpoint(path) for path in checkpoints]
+    documents += [_describe(artifact) for artifact in artifacts.inputs([s for s in input if s not in checkpoints])]
     cli.plan()
     if cli.current().json:
         cli.result(documents[0] if len(documents) == 1 else documents)
         return
     for document in documents:
+        if "variables" not in document:
+            cli.result(None, [(key, value) for key, value in document.items() if key != "provenance"])
+            continue
         head = [(key, document[key]) for key in ("path", "schema", "container", "id", "records", "bytes")]
         rest = [(k, v) for k, v in document["attributes"].items() if k not in ("Conventions", "history")]
         cli.result(None, [*head, *rest])
@@ -27,6 +32,12 @@ def main(input: Inputs = ["-"]) -> None:  # noqa: B006  typer copies the default
         cli.result(None, rows, ("variable", "dtype", "dims", "units", "what it is"))
         steps = [(e["id"], e.get("started", "-"), provenance.shell_line(e["argv"])) for e in document["provenance"]]
         cli.result(None, steps, ("step", "started", "command"))
+
+
+def _describe_checkpoint(path: str) -> dict[str, Any]:
+    from gazecore import checkpoints
+
+    return {"path": path, **checkpoints.info(path)}
 
 
 def _describe(artifact: Any) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""Print the chain of commands that made an artifact.
+"""Print the chain of commands that made an artifact or a checkpoint.
 
 Example: gz log predictions.zarr        gz log predictions.zarr --as-shell > again.sh
 """
 
-from typing import Annotated
+from itertools import chain
+from typing import Annotated, Any
 
 import typer
 
@@ -18,8 +19,9 @@ def main(
     from gazecore import artifacts, cli
     from gazecore.artifacts import provenance
 
-    for artifact in artifacts.inputs(input):
-        entries = artifact.provenance
+    checkpoints = [source for source in input if source.endswith(".safetensors")]
+    chains = (artifact.provenance for artifact in artifacts.inputs([s for s in input if s not in checkpoints]))
+    for entries in chain((_of_checkpoint(path) for path in checkpoints), chains):
         if as_shell:
             print(provenance.as_shell(entries))
         else:
@@ -29,6 +31,12 @@ def main(
                  provenance.shell_line(e["argv"])) for e in entries
             ]  # fmt: skip
             cli.result(entries, rows, header)
+
+
+def _of_checkpoint(path: str) -> list[dict[str, Any]]:
+    from gazecore import checkpoints
+
+    return checkpoints.info(path)["provenance"]
 
 
 if __name__ == "__main__":

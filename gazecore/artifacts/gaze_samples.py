@@ -19,13 +19,13 @@ from gazecore import images
 from gazecore.artifacts.copying import image_root
 from gazecore.artifacts.store import Artifact
 from gazecore.artifacts.writer import Writer
-from gazecore.errors import NO_INPUT, USAGE, GazeError
+from gazecore.errors import NO_INPUT, USAGE, GazeError, raise_all
 from gazecore.records import GazeSample
 
 BLOCK = 256
 # scenes whose row is remembered: people of one photo follow one another, tracks of one clip too, but at its length
 RECENT_PATHS, RECENT_BYTES = 16384, 64
-KEPT_FORMATS = (b"\xff\xd8", b"\x89PNG")  # other files are stored as lossless PNG
+JPEG, PNG, END_OF_JPEG = b"\xff\xd8", b"\x89PNG", b"\xff\xd9"  # other formats are stored as lossless PNG
 
 
 def image_attrs(images_as: str, root: Path, folder: Path) -> tuple[Path | None, dict[str, str]]:
@@ -55,18 +55,20 @@ def write(
     samples = iter(samples)
     done, scenes = writer.rows(), 0
     recent: dict[Path | bytes, int] = {}
+    problems: list[str] = []
     for start in range(0, done, BLOCK):  # the scenes of what is there already: the next sample may look at the last one
         block = list(islice(samples, min(BLOCK, done - start)))
         scenes += len(_image_rows(block, recent, scenes)[1])
     while block := list(islice(samples, BLOCK)):
         columns = _columns(block, annotators) | (_video_columns(block) if video else {})
-        writer.append(image_index=np.array(_add_scenes(block, writer, recent, image_root)), **columns)
+        writer.append(image_index=np.array(_add_scenes(block, writer, recent, image_root, problems)), **columns)
         done += len(block)
+    raise_all(problems, "images that cannot be decoded", "Fetch them again, or take their rows out of the annotations.")
     return done
 
 
 def _add_scenes(
-    block: list[GazeSample], writer: Writer, recent: dict[Path | bytes, int], root: Path | None
+    block: list[GazeSample], writer: Writer, recent: dict[Path | bytes, int], root: Path | None, problems: list[str]
 ) -> list[int]:
     """The image row of each sample; scenes that are not there yet are appended."""
     rows, fresh = _image_rows(block, recent, writer.rows("image"))
@@ -75,7 +77,7 @@ def _add_scenes(
     table = {"image_size_px": np.array([s.image_size for s in fresh])}
     if root is None:
         names = [s.image_name for s in fresh]
-        writer.append(dim="image", image_name=names, image_data=[_encoded(s.image) for s in fresh], **table)
+        writer.append(dim="image", image_name=names, image_data=[_encoded(s, problems) for s in fresh], **table)
     else:
         paths = [_path(sample) for sample in fresh]
         names = [Path(os.path.relpath(path, root)).as_posix() for path in paths]
@@ -100,12 +102,20 @@ def _image_rows(
     return rows, fresh
 
 
-def _encoded(image: Path | bytes) -> bytes:
-    data = image if isinstance(image, bytes) else image.read_bytes()
-    if data.startswith(KEPT_FORMATS):
+def _encoded(sample: GazeSample, problems: list[str]) -> bytes:
+    """The bytes to store; a JPEG without its end mark is decoded once, to learn whether it was cut short."""
+    data = sample.image if isinstance(sample.image, bytes) else sample.image.read_bytes()
+    try:
+        if data.startswith(PNG) or (data.startswith(JPEG) and END_OF_JPEG in data[-64:]):
+            return data
+        pixels = images.load(sample.image)
+    except GazeError as error:
+        problems.append(f"{sample.image_name}: {error}")
+        return data
+    if data.startswith(JPEG):
         return data
     stream = io.BytesIO()
-    Image.fromarray(images.load(image)).save(stream, "PNG")
+    Image.fromarray(pixels).save(stream, "PNG")
     return stream.getvalue()
 
 
@@ -194,7 +204,7 @@ def read(artifact: Artifact, rows: np.ndarray, scenes: Scenes | None = None) -> 
             known: dict[str, Any] = {name: block[name][i] for name in names if name != "image_index"}
             known |= {name: str(known[name]) for name in TEXTS if name in known}
             known |= {name: float(known[name]) for name in NUMBERS if name in known}
-            yield GazeSample(image=image, image_name="", image_size=(width, height), **known)
+            yield GazeSample(image=image, image_name=str(scenes.names[index]), image_size=(width, height), **known)
 
 
 TEXTS, NUMBERS = ("sample_id", "split", "dataset", "clip", "track_id"), ("in_frame", "frame", "time_s")

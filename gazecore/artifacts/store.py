@@ -48,13 +48,18 @@ class Variable:
         return self.shape[0]
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        if self.dtype_name == "string":
-            array = self.array.asstr() if hasattr(self.array, "asstr") else self.array
-            return np.asarray(array[rows], dtype=np.dtypes.StringDType())
         if self.mapped and isinstance(rows, slice):
             start, stop, step = rows.indices(len(self))
             return np.frombuffer(self.mapped.between(start, max(start, stop)), np.uint8)[::step]
-        return np.asarray(self.array[rows]).astype(self.dtype_name, copy=False)
+        try:
+            if self.dtype_name == "string":
+                array = self.array.asstr() if hasattr(self.array, "asstr") else self.array
+                return np.asarray(array[rows], dtype=np.dtypes.StringDType())
+            return np.asarray(self.array[rows]).astype(self.dtype_name, copy=False)
+        except IndexError:
+            raise
+        except DAMAGED as error:
+            raise GazeError(f"{self.name} cannot be read ({error}); run gz verify on the artifact", IO) from error
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """The given rows, in the given order; each chunk is read once."""
@@ -141,6 +146,9 @@ class Artifact:
                         f"{path}: dimension {dim} is {self.dims[dim]} long, but {length} in {variable.name}; "
                         "run gz verify"
                     )
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.version}: {len(self)} records in {self.path}>"
 
     def __enter__(self) -> "Artifact":
         return self

@@ -16,6 +16,7 @@ from torch.nn.functional import interpolate
 
 from gazecore import geometry, heatmaps, images
 from gazecore.data import augment_following as augment
+from gazecore.errors import GazeError
 from gazecore.records import GazeSample
 
 
@@ -139,10 +140,17 @@ def _items(
     previous, image, scene = None, None, None
     for sample in samples:
         if image is None or sample.image != previous:
-            previous, image, scene = sample.image, images.load(sample.image), None
+            previous, image, scene = sample.image, _decoded(sample), None
         item = make_item(image, sample, preprocessing, draws, scene)
         scene = None if draws else item.scene
         yield item
+
+
+def _decoded(sample: GazeSample) -> np.ndarray:
+    try:
+        return images.load(sample.image)
+    except GazeError as error:
+        raise GazeError(f"the image of {sample.sample_id}: {error}", error.code) from error
 
 
 def make_item(

@@ -62,6 +62,11 @@ def predict(
         yield _joined(waiting)
 
 
+def people_in(block: Columns) -> int:
+    """The number of rows of a block."""
+    return len(block["heatmap"])
+
+
 def _joined(blocks: list[Columns]) -> Columns:
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 

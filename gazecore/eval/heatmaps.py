@@ -111,6 +111,7 @@ class Truth:
     fixations: dict[str, np.ndarray] = field(default_factory=dict)
     normalised: bool = False
     baseline: Artifact | None = None
+    matched: bool = False
 
     def __post_init__(self) -> None:
         self._rows = {a: _rows_by_key(a) for a in (self.reference, self.baseline) if a is not None}
@@ -148,6 +149,7 @@ class Truth:
         points = self.fixations.get(name, self.fixations.get(Path(name).stem))
         if points is None:
             return np.empty((0, 2))
+        self.matched = True
         height, width = size
         points = points * (width, height) if self.normalised else points
         inside = ((points >= 0) & (points < (width, height))).all(axis=-1)
@@ -232,6 +234,9 @@ class Scores:
 
     def summary(self, seed: int = 0) -> dict[str, Any]:
         """See eval/summaries.py; `compared_at` says at which size, KL and SIM depend on it."""
+        if self.truth.fixations and not self.truth.matched:
+            some = ", ".join(list(self.truth.fixations)[:3])
+            raise GazeError(f"no fixation belongs to any of the maps; the table names {some}: compare with gz info")
         if not self._columns:
             raise GazeError("no prediction has a reference of its name; compare the names with gz info")
         columns = {name: np.concatenate(parts) for name, parts in self._columns.items()}

@@ -85,7 +85,9 @@ def summary(artifact: Artifact) -> dict[str, Summary]:
             values = artifact[name].whole()
             values = values[~np.isnan(values)]
             if len(values):
-                found[name] = Summary(float(values.mean()), *bootstrap_interval(values), len(values))
+                protocol = artifact.attrs.get("auc_protocol")
+                shown = f"{name} ({protocol})" if name == "auc" and protocol else name
+                found[shown] = Summary(float(values.mean()), *bootstrap_interval(values), len(values))
     return found
 
 
