@@ -1,6 +1,8 @@
 """Run the main job on made data, offline: every shell line is printed before it runs.
 
-Example: gz demo        gz demo -o somewhere/ --n 200
+Example:
+  gz demo
+  gz demo -o somewhere/ --n 200
 """
 
 from pathlib import Path
@@ -15,9 +17,10 @@ LINES = (
     "gz make-tiny gazefollow -o raw --n {n} --seed {seed}",
     "gz prep-gazefollow raw -o gf.zarr",
     "gz predict-following gf.zarr --split test --checkpoint gazelle:tiny --seed {seed} -o predictions.zarr "
-    "| gz eval-following -o scored.zarr | gz visualize -o report.html > shown.json",
+    "| gz eval-following -o scored.zarr | gz visualize -o report.html",
     "gz log scored.zarr",
 )
+MADE = ("raw", "gf.zarr", "predictions.zarr", "scored.zarr", "report.html")  # all that --overwrite may delete
 
 
 def main(
@@ -36,6 +39,9 @@ def main(
 
     if out.exists() and not overwrite:
         raise GazeError(f"{out} exists; --overwrite makes it anew", EXISTS)
+    others = sorted(path.name for path in out.iterdir() if path.name not in MADE) if out.is_dir() else []
+    if others:
+        raise GazeError(f"{out} holds {others[0]}, which no demo made; name another folder with -o", EXISTS)
     lines = [line.format(n=n, seed=seed) for line in LINES]
     cli.plan(*(f"{out} by: {line}" for line in lines))
     if out.exists():

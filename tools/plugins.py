@@ -25,6 +25,8 @@ def main() -> None:
             found.append(
                 {"group": group, "name": point.name, "object": point.value, "package": package, "state": state}
             )
+    if not found:
+        cli.say("gz plugins: none is installed")
     cli.result(found, [tuple(entry.values()) for entry in found], ("group", "name", "object", "package", "state"))
 
 
