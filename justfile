@@ -1,12 +1,12 @@
 # `just` alone: lint + fast tests. Everything runs through `uv run`, so the first call installs what is needed.
 
-export OMP_NUM_THREADS := "2"
+export OMP_NUM_THREADS := "1"
 
 default: lint test
 
 # the fast suite: CPU, offline
 test *args:
-    uv run --all-extras pytest {{args}}
+    uv run --all-extras pytest -n auto {{args}}
 
 # everything but benchmarks
 test-all *args:

@@ -436,6 +436,7 @@ def test_secrets_do_not_reach_the_artifact(gz, plugins, tmp_path):
 # ---- the log, run again ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_log_as_a_shell_script_makes_the_same_content_again(gz, tmp_path):
     maps = np.random.default_rng(0).random((9, 4, 4)).astype(np.float32)
     np.savez(tmp_path / "one.npz", heatmaps=maps)

@@ -42,6 +42,7 @@ def batch(people: int, images: int) -> FollowingBatch:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("people, images", [(1, 1), (4, 1), (3, 3)])
 def test_the_files_give_what_predict_gives_for_any_number_of_people(gazelle, people, images):
     import onnxruntime
@@ -60,6 +61,7 @@ def test_the_files_give_what_predict_gives_for_any_number_of_people(gazelle, peo
         np.testing.assert_allclose(torch.as_tensor(in_frame).detach(), expected.in_frame, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", export.FORMATS)
 def test_a_file_says_what_it_is_and_what_it_takes(gazelle, ending):
     model, folder = gazelle
@@ -75,6 +77,7 @@ def test_a_file_says_what_it_is_and_what_it_takes(gazelle, ending):
     assert record["note"] == "made" and record["provenance"] == [{"argv": ["gz"]}]
 
 
+@pytest.mark.slow
 def test_onnx_names_its_arrays_and_their_free_axes(gazelle):
     import onnx
 

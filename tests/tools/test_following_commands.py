@@ -2,30 +2,14 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from shell_lines import shell
 
 from gazecore import artifacts
-
-BIN = Path(sys.executable).parent
-
-
-def shell(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """One shell line in a folder, with our gz first on the path."""
-    environment = os.environ | {
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-        "GZ_TMPDIR": str(folder / "tmp"),
-        "OMP_NUM_THREADS": "1",
-    }
-    script = f"set -o pipefail; {line}"
-    return subprocess.run(
-        ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +45,7 @@ def test_images_by_path_and_packed_are_the_same_pictures(work: Path):
             assert np.array_equal(images.load(Scenes(by_path)[row]), images.load(Scenes(packed)[row]))
 
 
+@pytest.mark.slow
 def test_a_changed_image_file_is_noticed(work: Path, tmp_path: Path):
     shell(f"cp -r raw {tmp_path}/raw && cd {tmp_path} && gz prep-gazefollow raw -o p.zarr --images paths", work)
     first = next((tmp_path / "raw" / "test2").rglob("*.jpg"))
@@ -78,6 +63,7 @@ def test_predictions_hold_a_map_a_point_and_a_score_for_everybody(work: Path):
         assert len(np.unique(predictions["image_index"][:])) == predictions.dims["image"]
 
 
+@pytest.mark.slow
 def test_evaluating_predictions_or_samples_gives_the_same_scores(work: Path):
     piped = json.loads(shell("gz eval-following predictions.zarr --json", work).stdout)
     direct = json.loads(
@@ -99,6 +85,7 @@ def test_other_protocols_are_named_in_output_and_artifact(work: Path, protocol: 
         assert np.isfinite(scored["auc"][:]).all()
 
 
+@pytest.mark.slow
 def test_out_of_frame_samples_are_skipped_counted_and_give_an_average_precision(work: Path):
     line = "gz eval-following gf.zarr --split train --checkpoint gazelle:tiny --device cpu --json"
     summary = json.loads(shell(line, work).stdout)
@@ -121,6 +108,7 @@ def test_the_whole_pipe_ends_in_a_report_and_leaves_no_temporary_artifact(work: 
     assert list((work / "tmp").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_resumed_prediction_has_the_content_of_an_unbroken_one(work: Path):
     line = "gz predict-following gf.zarr --checkpoint gazelle:tiny --device cpu --batch-size 4"
     assert shell(f"{line} -o whole.zarr", work).returncode == 0
@@ -129,6 +117,7 @@ def test_resumed_prediction_has_the_content_of_an_unbroken_one(work: Path):
         assert whole.id == part.id
 
 
+@pytest.mark.slow
 def test_vtd_and_gazelle_share_command_and_artifact(work: Path):
     done = shell("gz predict-following gf.zarr --split test --limit 3 --checkpoint vtd:tiny -o by-vtd.zarr", work)
     assert done.returncode == 0, done.stderr
@@ -147,6 +136,7 @@ def test_an_artifact_of_another_kind_is_refused_by_name(work: Path):
     assert done.returncode == 65 and 'holds "heatmaps"; expected "gaze-predictions" or "gaze-samples"' in done.stderr
 
 
+@pytest.mark.slow
 def test_a_photo_becomes_an_overlay(work: Path, tmp_path: Path):
     from skimage import data
 

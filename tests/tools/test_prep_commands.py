@@ -4,29 +4,16 @@ import json
 import os
 import pickle
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from shell_lines import shell
 
 from gazecore import artifacts, images
 from gazecore.artifacts.gaze_samples import Scenes
 
-BIN = Path(sys.executable).parent
-
-
-def shell(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """One shell line in a folder, with our gz first on the path."""
-    environment = os.environ | {
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-        "GZ_TMPDIR": str(folder / "tmp"),
-        "OMP_NUM_THREADS": "1",
-    }
-    script = f"set -eo pipefail; {line}"
-    return subprocess.run(
-        ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+pytestmark = pytest.mark.slow
 
 
 def done(line: str, folder: Path) -> subprocess.CompletedProcess[str]:

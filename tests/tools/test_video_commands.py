@@ -1,34 +1,20 @@
 """Own videos through the shell: a clip and head boxes in at one end of the pipe, an overlay video out at the other."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from shell_lines import shell
 
 from gazecore import artifacts, video
 from gazecore.synthetic.people import facing_towards
 from gazecore.synthetic.scenes import draw_people, draw_room, plan_scene
 
-BIN = Path(sys.executable).parent
 FRAMES = 12
 
-
-def shell(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """One shell line in a folder, with our gz first on the path."""
-    environment = os.environ | {
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-        "GZ_TMPDIR": str(folder / "tmp"),
-        "OMP_NUM_THREADS": "1",
-    }
-    script = f"set -o pipefail; {line}"
-    return subprocess.run(
-        ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -40,6 +40,7 @@ def test_a_cell_that_ran_out_of_memory_is_told_from_one_that_failed(code: int, s
     assert sweep._state(code, said) == state
 
 
+@pytest.mark.slow
 def test_failing_cells_are_recorded_and_the_others_run_once(tmp_path: Path):
     line = [GZ, "sweep", "--grid", "n=2,4", "--score", "n", "-o", "grid", "--json", "--", "make-tiny", "gazefollow"]
     first = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=True)
