@@ -20,7 +20,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     ),
     "prep-images": (
         "gazecore.tools.prep_images",
-        "Prepare your own photos with the head boxes of any detector, or of ours.",
+        "Prepare your own photos or videos with the head boxes of any detector, or of ours.",
         DATA,
     ),
     "prep-gazefollow": (
@@ -28,10 +28,35 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "Prepare GazeFollow-extended: its annotations and images as one artifact.",
         DATA,
     ),
+    "prep-videoattentiontarget": (
+        "gazecore.tools.prep_videoattentiontarget",
+        "Prepare VideoAttentionTarget: its clips of television shows as one artifact.",
+        DATA,
+    ),
+    "prep-childplay": (
+        "gazecore.tools.prep_childplay",
+        "Prepare ChildPlay: its clips of children at play as one artifact.",
+        DATA,
+    ),
+    "prep-goo": (
+        "gazecore.tools.prep_goo",
+        "Prepare GOO-Real or GOO-Synth: pictures of people before shelves as one artifact.",
+        DATA,
+    ),
+    "prep-objectattention": (
+        "gazecore.tools.prep_objectattention",
+        "Prepare ObjectAttention: its tables and frames, or frames as recorded with labelImg's XML, as one artifact.",
+        DATA,
+    ),
     "eval-heatmaps": (
         "gazecore.tools.eval_heatmaps",
         "Score heat maps against reference maps or fixations: CC, KL, SIM, NSS, AUC and more.",
         HEATMAPS,
+    ),
+    "train-following": (
+        "gazecore.tools.train_following",
+        "Train gaze following on prepared samples: VTD, VTD with memory, Gaze-LLE; killed at any moment, --resume goes on.",
+        FOLLOWING,
     ),
     "predict-following": (
         "gazecore.tools.predict_following",
@@ -43,13 +68,22 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "Score gaze following: predictions from the pipe, or samples with --checkpoint.",
         FOLLOWING,
     ),
+    "export-following": (
+        "gazecore.tools.export_following",
+        "Export a gaze-following model for other programs: a .pt2 of PyTorch, or ONNX (needs gazecore[onnx]).",
+        FOLLOWING,
+    ),
     "visualize": (
         "gazecore.tools.visualize",
-        "Draw an artifact: pictures into a folder, one self-contained HTML report, or a preview in the terminal.",
+        "Draw an artifact: pictures into a folder, one HTML report, a video of a clip, or a preview in the terminal.",
         LOOK,
     ),
-    "info": ("gazecore.tools.info", "Say what is inside an artifact: sizes, variables, where it comes from.", LOOK),
-    "log": ("gazecore.tools.log", "Print the chain of commands that made an artifact.", LOOK),
+    "info": (
+        "gazecore.tools.info",
+        "Say what is inside an artifact or a checkpoint: sizes, variables, where it comes from.",
+        LOOK,
+    ),
+    "log": ("gazecore.tools.log", "Print the chain of commands that made an artifact or a checkpoint.", LOOK),
     "select": (
         "gazecore.tools.select_",
         "Keep some samples: by an expression, a split, a number, in any order.",
@@ -75,6 +109,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "demo": (
         "gazecore.tools.demo",
         "Run the main job on made data, offline: every shell line is printed before it runs.",
+        WHOLE,
+    ),
+    "sweep": (
+        "gazecore.tools.sweep",
+        "Run a command over a grid of options; cells that fail are recorded and the others go on.",
         WHOLE,
     ),
     "plugins": ("gazecore.tools.plugins", "List what other packages add: commands, models, metrics.", WHOLE),
