@@ -8,9 +8,9 @@ default: lint test
 test *args:
     uv run --all-extras pytest -n auto {{args}}
 
-# everything but benchmarks
-test-all *args:
-    uv run --all-extras pytest -m "not bench and not gpu" {{args}}
+# golden numbers and what takes long: all that the fast suite leaves out
+test-slow *args:
+    uv run --all-extras pytest -n auto -m "golden or slow" {{args}}
 
 # numbers computed by other people's implementations; GZ_GOLDEN names another folder of them
 golden *args:

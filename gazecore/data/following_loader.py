@@ -233,7 +233,7 @@ class Photos(Dataset):
             )
         items: list[FollowingItem] = []
         for i in part.tolist():
-            sides = self._jitter(epoch, i) if shared else (0.0, 0.0, 0.0, 0.0)
+            sides = self._jitter(epoch, i) if shared and epoch is not None else (0.0, 0.0, 0.0, 0.0)
             alone = not items or self.preprocessing.head_crop_size is not None
             box_px = _head_boxes(people.head_box_px[i], size, self.preprocessing)
             own = replace(shared, sides=sides) if shared else None
