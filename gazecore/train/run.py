@@ -275,9 +275,9 @@ class Run:
 
     def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         optimizer = self.optimizer.state_dict()
-        tensors = {f"ema.{key}": value.cpu() for key, value in self._ema.items()}
+        tensors = {f"ema.{key}": value for key, value in self._ema.items()}
         for index, values in optimizer["state"].items():
-            tensors |= {f"optimizer.{index}.{key}": value.detach().cpu() for key, value in values.items()}
+            tensors |= {f"optimizer.{index}.{key}": value.detach() for key, value in values.items()}
         scaler = self.accelerator.scaler
         record = {
             "step": self.step,
@@ -292,7 +292,7 @@ class Run:
             "metrics_bytes": self._log.tell(),
             "random": [random.getstate()[1], _plain_numpy_state()],
         }
-        return tensors, record
+        return {key: value.cpu().contiguous() for key, value in tensors.items()}, record
 
     def _restore(self) -> None:
         path = self.folder / LAST / STATE
@@ -312,6 +312,8 @@ class Run:
             index, _, name = key.partition(".")
             state.setdefault(int(index), {})[name] = value
         self.optimizer.load_state_dict({"state": state, "param_groups": record["groups"]})
+        for parameter, values in self.optimizer.state.items():  # a fused optimizer takes them to lie as the parameter
+            values |= {k: torch.empty_like(parameter).copy_(v) for k, v in values.items() if v.shape == parameter.shape}
         for key, value in _below(tensors, "ema.").items():
             self._ema[key].copy_(value)
         if self.accelerator.scaler and record["scaler"]:

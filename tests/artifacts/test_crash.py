@@ -110,11 +110,13 @@ def kill_and_resume(server: Server, unbroken: tuple[str, float], path: Path, rng
     """Kill a writer again and again, then let it finish; how many kills met a writer at work."""
     identity, seconds = unbroken
     met = 0
-    for _ in range(kills):
+    for number in range(kills):
         if path.exists():
             break
         pid = server.start("write", path)
-        time.sleep(rng.uniform(0, seconds / 3))
+        while not number and not list(path.parent.glob(".*.part-*")):
+            time.sleep(0.001)  # the first kill meets the writer at work, however busy the machine is
+        time.sleep(rng.uniform(0, seconds / 3) if number else 0)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         met += server.end() == -signal.SIGKILL
