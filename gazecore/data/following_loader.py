@@ -136,7 +136,7 @@ class Piece:
     @property
     def inside(self) -> int:
         """Rows with a gaze target: those whose heat map counts."""
-        return int((~self.batch.gaze_targets[:, 0, 0].isnan()).sum())
+        return int(has_target(self.batch).sum())
 
     @property
     def known(self) -> int:
@@ -145,6 +145,11 @@ class Piece:
 
     def to(self, device: torch.device | str) -> "Piece":
         return replace(self, batch=self.batch.to(device))
+
+
+def has_target(batch: FollowingBatch) -> Tensor:
+    """(people,) whether there is a gaze target in the frame; the known ones stand first."""
+    return ~batch.gaze_targets[:, 0, 0].isnan()
 
 
 class Photos(Dataset):

@@ -83,22 +83,23 @@ class VitBackbone(nn.Module):
 
 
 class TinyBackbone(nn.Module):
-    """Four convolutions, a stand-in that learns from scratch on a CPU; one cell per eight pixels."""
+    """Five convolutions: a stand-in that learns from scratch on a CPU; a cell sees about a head of its scenes."""
 
-    width, patch = 64, 8
+    width, patch = 64, 16
     mean, std = IMAGENET_MEAN, IMAGENET_STD
+    convolutions = ((3, 16, 2), (16, 32, 2), (32, 48, 2), (48, 64, 2), (64, 64, 1))  # channels in, out, stride
 
     def __init__(self):
         super().__init__()
         layers: list[nn.Module] = []
-        for inputs, outputs, stride in ((3, 16, 2), (16, 32, 2), (32, self.width, 2), (self.width, self.width, 1)):
+        for inputs, outputs, stride in self.convolutions:
             convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
             layers += [convolution, nn.GroupNorm(8, outputs), nn.ReLU(inplace=True)]
         self.layers = nn.Sequential(*layers)
         self.norm = nn.LayerNorm(self.width)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (n, 3, h, w) -> features (n, 64, h / 8, w / 8)."""
+        """Images (n, 3, h, w) -> features (n, 64, h / 16, w / 16)."""
         grid_of(images, self.patch)
         return self.norm(self.layers(images).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 

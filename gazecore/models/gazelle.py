@@ -40,7 +40,7 @@ class GazelleConfig:
     in_frame         whether there is an in-frame head
     width, depth, heads   of the decoder
     input_size, output_size   (rows, columns) of the scene and the heatmap; other scenes work as well
-    drop_path        of the decoder's blocks in training
+    drop_path        of the decoder's blocks in training; dropout: of the in-frame head
     compat           "gazelle" draws head boxes as the reference does: one that starts left of or above the image, or is
                      smaller than half a feature cell, leaves no prompt
     """
@@ -54,6 +54,7 @@ class GazelleConfig:
     input_size: tuple[int, int] = (448, 448)
     output_size: tuple[int, int] = (64, 64)
     drop_path: float = 0.1
+    dropout: float = 0.1
     compat: str = ""
 
 
@@ -76,7 +77,14 @@ class Gazelle(nn.Module):
         "vitl14-inout": GazelleConfig(backbone=VITL14),
         "vitl14": GazelleConfig(backbone=VITL14, in_frame=False),
         "tiny": GazelleConfig(
-            backbone="tiny", stored_backbone=True, width=64, depth=2, heads=4, input_size=(128, 128), drop_path=0.0
+            backbone="tiny",
+            stored_backbone=True,
+            width=64,
+            depth=2,
+            heads=4,
+            input_size=(128, 128),
+            drop_path=0.0,
+            dropout=0.0,
         ),
     }
 
@@ -123,7 +131,9 @@ class Gazelle(nn.Module):
         )
         if config.in_frame:
             self.inout_token = nn.Embedding(1, width)
-            self.inout_head = nn.Sequential(nn.Linear(width, 128), nn.ReLU(), nn.Dropout(0.1), nn.Linear(128, 1))
+            self.inout_head = nn.Sequential(
+                nn.Linear(width, 128), nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(128, 1)
+            )
 
     @classmethod
     def config_of(cls, tensors: Mapping[str, Tensor]) -> GazelleConfig:

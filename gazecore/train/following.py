@@ -203,6 +203,9 @@ def build(recipe: Recipe, init: Path | None, weights: Path | None, pretrained: b
     model = models.build(name, replace(config, **options), **own)
     if recipe.head_box_expansion is not None:
         model.preprocessing["head_box_expansion"] = recipe.head_box_expansion
+    if recipe.last_scale is not None and isinstance(model, Vtd):
+        nn.init.constant_(model.conv4.weight, recipe.last_scale)
+        nn.init.zeros_(model.conv4.bias)
     if init is not None:
         start_from(model, init)
     if recipe.freeze == "trunk":
