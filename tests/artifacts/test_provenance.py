@@ -55,17 +55,17 @@ def test_an_input_that_became_an_output_of_its_own_is_forgotten():
 @pytest.mark.parametrize(
     ("argv", "shown"),
     [
-        (["gz", "x", "--hf-token", "abc", "in.zarr"], ["gz", "x", "--hf-token", "***", "in.zarr"]),
-        (["gz", "x", "--api-key=abc"], ["gz", "x", "--api-key=***"]),
-        (["gz", "x", "--password", "-abc", "--limit", "3"], ["gz", "x", "--password", "***", "--limit", "3"]),
+        (["gz", "x", "--hf-token", "sesame", "in.zarr"], ["gz", "x", "--hf-token", "***", "in.zarr"]),
+        (["gz", "x", "--api-key=sesame"], ["gz", "x", "--api-key=***"]),
+        (["gz", "x", "--password", "-sesame", "--limit", "3"], ["gz", "x", "--password", "***", "--limit", "3"]),
         (["gz", "x", "--token", "--limit", "3"], ["gz", "x", "--token", "--limit", "3"]),
         (["gz", "x", "token", "keys.zarr"], ["gz", "x", "token", "keys.zarr"]),
     ],
 )
 def test_secrets_are_hidden(argv, shown):
     assert hide_secrets(argv) == shown
-    entry = step(*argv, config={"hf_token": "abc", "limit": 3})[0]
-    assert "abc" not in strict_json(entry) and entry["config"] == {"hf_token": "***", "limit": 3}
+    entry = step(*argv, config={"hf_token": "sesame", "limit": 3})[0]
+    assert "sesame" not in strict_json(entry) and entry["config"] == {"hf_token": "***", "limit": 3}
 
 
 def test_history_is_newest_first_and_can_be_left_out(tmp_path, monkeypatch):

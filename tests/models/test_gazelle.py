@@ -99,7 +99,7 @@ def test_scenes_of_another_size_and_shape(tiny):
 
 
 def test_scenes_must_divide_into_patches(tiny):
-    with pytest.raises(GazeError, match="100x128 pixels do not divide into patches of 8"):
+    with pytest.raises(GazeError, match=r"100x128 pixels do not divide into patches of 16"):
         tiny(torch.randn(1, 3, 100, 128), torch.rand(1, 4))
 
 

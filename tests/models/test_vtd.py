@@ -88,7 +88,7 @@ def test_people_of_one_image_share_its_scene(vtd):
     assert prediction.heatmap.shape == (3, 64, 64) and not prediction.heatmap.requires_grad
     close(prediction.heatmap[2], alone.heatmap[0])
     close(prediction.in_frame[2], alone.in_frame[0])
-    assert ((prediction.in_frame > 0) & (prediction.in_frame < 1)).all()
+    assert ((prediction.in_frame >= 0) & (prediction.in_frame <= 1)).all()
 
 
 def test_preprocessing_says_what_the_inputs_look_like(vtd):
