@@ -114,11 +114,12 @@ def load(path: str | Path, device: str | torch.device = "cpu", weights: str | Pa
 
 @dataclasses.dataclass(frozen=True)
 class Opened:
-    """What --checkpoint named: the model, its name, and the SHA-256 of its file ("" for random weights)."""
+    """What --checkpoint named: the model, its name, the SHA-256 of its file ("" for random weights), updates done."""
 
     model: nn.Module
     name: str
     sha256: str
+    step: int = 0
 
     @property
     def attrs(self) -> dict[str, str]:
@@ -129,8 +130,10 @@ class Opened:
 def open_model(source: str, weights: str | Path | None = None, seed: int = 0) -> Opened:
     """The model that --checkpoint names: a checkpoint, or MODEL:PRESET with random weights from the seed.
 
-    A checkpoint becomes an input of the running command, in its provenance.
+    A run's folder means its best checkpoint. A checkpoint becomes an input of the running command, in its provenance.
     """
+    if (best := Path(source, "best.safetensors")).is_file():
+        source = str(best)
     name, colon, preset = source.partition(":")
     if colon and name in models.names() and not Path(source).exists():
         torch.manual_seed(seed)
@@ -143,7 +146,7 @@ def open_model(source: str, weights: str | Path | None = None, seed: int = 0) ->
     with Path(source).open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     provenance.current().add_input(source, digest, record["provenance"])
-    return Opened(load(source, weights=weights), record["model"], digest)
+    return Opened(load(source, weights=weights), record["model"], digest, record["extra"].get("step", 0))
 
 
 @dataclasses.dataclass(frozen=True)

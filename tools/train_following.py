@@ -18,7 +18,16 @@ from gazecore.cli import usage
 from gazecore.cli_options import Device, Input, Limit, Overwrite, Resume, Seed, Split, Weights, Workers
 
 PRESETS = "tiny, {vtd,vtd-temporal}-tiny; vtd-{gazefollow,videoattentiontarget,objectattention}, gazelle-..."
-FREE = ("input", "epochs", "steps", "save_every", "log", "workers", "device")  # may differ when a run goes on
+FREE = (
+    "input",
+    "epochs",
+    "steps",
+    "keep_epochs",
+    "save_every",
+    "log",
+    "workers",
+    "device",
+)  # may differ when a run goes on
 
 
 def main(
@@ -35,7 +44,8 @@ def main(
     weights: Weights = None,
     pretrained: Annotated[bool, typer.Option(help="a public backbone starts from its published weights")] = True,
     cache_features: Annotated[
-        Path | None, typer.Option(help="keep the frozen backbone's features in this artifact: then a CPU will do")
+        Path | None,
+        typer.Option(help="keep the features of a frozen backbone here (scenes are not augmented): a CPU will do"),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="passes over the samples")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="end after so many updates")] = None,
@@ -50,6 +60,9 @@ def main(
     set: Annotated[
         list[str] | None, typer.Option("--set", help="NAME=VALUE of the recipe, or model.NAME=VALUE")
     ] = None,
+    keep_epochs: Annotated[
+        bool, typer.Option("--keep-epochs", help="keep every epoch's checkpoint, for gz eval-following --every-epoch")
+    ] = False,
     save_every: Annotated[int, typer.Option(min=1, help="updates between saves of last/")] = 500,
     log: Annotated[str, typer.Option(help="trackers besides metrics.ndjson: tensorboard,wandb")] = "",
     workers: Workers = 0,
@@ -84,10 +97,14 @@ def main(
     from gazecore.train.following import train
     from gazecore.train.run import Run, Settings
 
+    best_by = recipe.best_by
+    if held is None and not best_by.endswith("loss"):
+        best_by = "loss"
+        cli.say(f"nobody to validate on ({samples.path} has no split val): best means the lowest training loss")
     shown = "off" if cli.current().quiet else cli.current().progress
     settings = Settings(
         device=device, precision=recipe.precision, clip=recipe.clip, ema=recipe.ema, seed=seed, save_every=save_every,
-        best_by=recipe.best_by, trackers=tuple(filter(None, log.split(","))), progress=shown,
+        best_by=best_by, trackers=tuple(filter(None, log.split(","))), progress=shown,
     )  # fmt: skip
     run = Run(out, settings, samples.id, {"recipe": asdict(recipe)})
     if first:
@@ -95,7 +112,7 @@ def main(
     try:
         told = train(
             samples, rows, recipe, run, validate_on=held, init=init, weights=weights, pretrained=pretrained,
-            workers=workers, cache=cache_features,
+            workers=workers, cache=cache_features, keep_epochs=keep_epochs,
         )  # fmt: skip
     except GazeError as error:
         if error.code == STOPPED and not first:  # all processes stop together; one says so

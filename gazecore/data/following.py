@@ -336,6 +336,11 @@ def collate(items: list[FollowingItem], preprocessing: Preprocessing) -> Followi
     )
 
 
+def scene_batch(photos: list[np.ndarray], preprocessing: Preprocessing) -> Tensor:
+    """Photos (h, w, 3) uint8 of any sizes -> scenes (images, 3, *scene_size) as a model takes them, not augmented."""
+    return _normalised([_resized(photo, preprocessing.scene_size, preprocessing) for photo in photos], preprocessing)
+
+
 def _normalised(pictures: list[Tensor], preprocessing: Preprocessing) -> Tensor:
     mean, std = (255 * torch.tensor(values).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
     return torch.stack(pictures).float().sub_(mean).div_(std)

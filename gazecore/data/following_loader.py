@@ -6,9 +6,10 @@ goes on at any update.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import tee
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -24,6 +25,13 @@ from gazecore.errors import GazeError
 from gazecore.records import GazeSample
 
 Place = tuple[int, int]  # epoch, update within it
+AUGMENTATIONS = ("full", "flip", "none")
+
+
+class SceneFeatures(Protocol):
+    """Image row -> features (d, h, w) of its scene."""
+
+    def __getitem__(self, image: int) -> Tensor: ...
 
 
 class People:
@@ -156,7 +164,7 @@ class Photos(Dataset):
     """Batches of people in photos (or in single frames); people of one photo stand together.
 
     batch_size    people in a batch, over all processes; what is left at the end of an epoch is left out
-    augmented     whether to augment
+    augmentation  of AUGMENTATIONS: full as the preprocessing says, flip left to right only, none
     share_scene   one augmentation for all people of a photo, so that a model encodes it once; else each person's own
     features      scenes are not decoded but come from here, (d, h, w) per image row; head boxes alone are augmented
     """
@@ -168,15 +176,15 @@ class Photos(Dataset):
         batch_size: int,
         seed: int = 0,
         share: Share = Share(),
-        augmented: bool = True,
+        augmentation: str = "full",
         share_scene: bool = False,
-        features: "Sequence[Tensor] | None" = None,
+        features: "SceneFeatures | None" = None,
     ):
         if not len(people):
             raise GazeError(f"{people.path}: no sample to train on is left")
         self.people, self.preprocessing, self.share = people, preprocessing, share
         self.batch_size, self.seed = min(batch_size, len(people)), seed
-        self.augmented, self.share_scene, self.features = augmented, share_scene, features
+        self.augmentation, self.share_scene, self.features = augmentation, share_scene, features
         _, self._image = np.unique(people.image_index, return_inverse=True)
         by_image = np.argsort(self._image, kind="stable")
         self._people_of = np.split(by_image, np.flatnonzero(np.diff(self._image[by_image])) + 1)
@@ -210,7 +218,7 @@ class Photos(Dataset):
             image = int(self.people.image_index[part[0]])
             if self.features is not None:
                 items += self._without_scene(part, epoch)
-            elif self.augmented and epoch is not None and not self.share_scene:
+            elif self.augmentation == "full" and epoch is not None and not self.share_scene:
                 photo = self.people.photo(image)
                 for i in part.tolist():
                     draws = self._draws(epoch, int(self.people.rows[i]))
@@ -227,7 +235,10 @@ class Photos(Dataset):
         """People of one photo under one augmentation; head boxes are jittered each on its own."""
         people, size = self.people, photo.shape[1::-1]
         shared = None
-        if self.augmented and epoch is not None:
+        if self.augmentation == "flip" and epoch is not None:
+            draws = self._draws(epoch, -1 - int(people.image_index[part[0]]))
+            shared = augment.Augmentation(flip=draws.random_sample() < 0.5)
+        elif self.augmentation == "full" and epoch is not None:
             everybody = self._people_of[self._image[part[0]]]
             boxes_px = _head_boxes(people.head_box_px[everybody], size, self.preprocessing)
             gaze_px = (_known_targets(people, everybody) * size).reshape(-1, 2)
@@ -253,7 +264,7 @@ class Photos(Dataset):
         items = []
         for i in part.tolist():
             size = tuple(people.sizes_px[i].tolist())
-            sides = self._jitter(epoch, i) if self.augmented and epoch is not None else (0.0, 0.0, 0.0, 0.0)
+            sides = self._jitter(epoch, i)
             box_px = _head_boxes(people.head_box_px[i], size, self.preprocessing)
             box_px = augment.Augmentation(sides=sides).jittered(box_px, size)
             targets = _known_targets(people, np.array([i]))[0]
@@ -263,8 +274,10 @@ class Photos(Dataset):
     def _draws(self, epoch: int, key: int) -> augment.SeededDraws:
         return augment.SeededDraws(_generator(self.seed, epoch, key))
 
-    def _jitter(self, epoch: int, i: int) -> tuple[float, float, float, float]:
+    def _jitter(self, epoch: int | None, i: int) -> tuple[float, float, float, float]:
         """As Gaze-LLE: half of the head boxes have each side moved by up to a fifth (augment.sample_gazelle)."""
+        if epoch is None or self.augmentation != "full":
+            return 0.0, 0.0, 0.0, 0.0
         draws = self._draws(epoch, int(self.people.rows[i]))
         if draws.random_sample() > 0.5:
             return 0.0, 0.0, 0.0, 0.0
@@ -290,14 +303,14 @@ class Tracks(Dataset):
         most_frames: int | None = None,
         seed: int = 0,
         share: Share = Share(),
-        augmented: bool = True,
+        augmentation: str = "full",
     ):
         if not people.video:
             raise GazeError(
                 f"{people.path} holds photos; a model with memory needs tracks: samples with clip and frame"
             )
         self.people, self.preprocessing, self.share = people, preprocessing, share
-        self.chunk, self.most_frames, self.seed, self.augmented = chunk, most_frames, seed, augmented
+        self.chunk, self.most_frames, self.seed, self.augmentation = chunk, most_frames, seed, augmentation
         order = np.lexsort([people.frame, people.track])
         self._tracks = np.split(order, np.flatnonzero(np.diff(people.track[order])) + 1)
         self.batch_size = min(batch_size, len(self._tracks))
@@ -374,14 +387,16 @@ class Tracks(Dataset):
         people, mine = self.people, self._tracks[track]
         if epoch is None:
             return mine, None
-        if not self.augmented:
+        if self.augmentation == "none":
             return mine[: self.most_frames], None
         size = tuple(people.sizes_px[mine[0]].tolist())
         boxes_px = _head_boxes(people.head_box_px[mine], size, self.preprocessing)
         gaze_px = _known_targets(people, mine)[:, 0] * size
         draws = augment.SeededDraws(_generator(self.seed, epoch, int(people.rows[mine[0]])))
-        augmentation, frames = augment.sample_clip(draws, boxes_px, gaze_px, size, self.most_frames)
-        return mine[frames], augmentation
+        found, frames = augment.sample_clip(draws, boxes_px, gaze_px, size, self.most_frames)
+        if self.augmentation == "flip":
+            found = augment.Augmentation(flip=found.flip)
+        return mine[frames], found
 
     def _frame(self, i: int, augmentation: augment.Augmentation | None) -> FollowingItem:
         photo = self.people.photo(int(self.people.image_index[i]))

@@ -38,18 +38,21 @@ def predict(
     """Columns heatmap (n, h, w), gaze_point (n, 2) and, where the model has it, in_frame_score (n,), block by block.
 
     The peak is taken before the heat map is rounded to `dtype`. A photo is decoded and encoded once for the people in
-    it that follow one another.
+    it that follow one another. A model with memory remembers the earlier frames of each person's track.
     """
     import torch
 
     from gazecore.data.following import batches, preprocessing_of
+    from gazecore.eval.memory import Memory
 
     model = model.to(device).eval()
     preprocessing = replace(preprocessing_of(model), heatmap_size=None)
+    video = "track_id" in artifact and "frame" in artifact
+    predictor = Memory(model, artifact, rows) if video and getattr(model, "remembers", False) else model
     waiting: list[Columns] = []
     for batch in batches(read(artifact, rows), preprocessing, batch_size):
         with torch.inference_mode():
-            prediction = model.predict(batch.to(device))
+            prediction = predictor.predict(batch.to(device))
         maps = prediction.heatmap.float().cpu().numpy()
         columns = {"heatmap": maps.astype(dtype), "gaze_point": heatmaps.peak(maps)}
         if prediction.in_frame is not None:
@@ -189,22 +192,3 @@ def _average_precision(scores: np.ndarray, in_frame: np.ndarray, seed: int) -> d
 
     low, high = bootstrap_interval(np.arange(len(scores)), of_rows, n=AP_DRAWS, seed=seed)
     return {"mean": float(metrics.in_frame_ap(scores, in_frame)), "low": low, "high": high, "n": len(scores)}
-
-
-class HeadsInScene:
-    """Normalised head boxes of everybody annotated in a scene, for the rows of an artifact."""
-
-    def __init__(self, artifact: Artifact):
-        index = artifact["image_index"].whole()
-        self.boxes = artifact["head_box_px"].whole() / np.tile(artifact["image_size_px"].whole()[index], 2)
-        self._index, self._order = index, np.argsort(index, kind="stable")
-        self._sorted = index[self._order]
-
-    def of(self, rows: np.ndarray) -> np.ndarray:
-        """(n, p, 4), NaN padded; the person's own head is among them."""
-        starts = np.searchsorted(self._sorted, self._index[rows], side="left")
-        ends = np.searchsorted(self._sorted, self._index[rows], side="right")
-        places = starts[:, None] + np.arange((ends - starts).max(initial=1))
-        there = places < ends[:, None]
-        boxes = self.boxes[self._order[np.where(there, places, 0)]]
-        return np.where(there[..., None], boxes, np.nan)

@@ -38,13 +38,22 @@ class Heads:
 
         A box that equals a person's own is that person once more: another annotator's.
         """
+        found, there = self._together(rows)
+        own = (self.boxes[found] == self.boxes[rows][:, None]).all(axis=-1) | (found == rows[:, None])
+        return np.where(there & ~own, found, -1)
+
+    def everybody(self, rows: np.ndarray) -> np.ndarray:
+        """For each of the rows (n,) the boxes (n, p, 4) of all people at that moment, also their own; NaN padded."""
+        found, there = self._together(rows)
+        return np.where(there[..., None], self.boxes[found], np.nan)
+
+    def _together(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The rows (n, p) of the moment of each of the rows (n,), and where there are so many."""
         starts = np.searchsorted(self._sorted, self._moments[rows], side="left")
         ends = np.searchsorted(self._sorted, self._moments[rows], side="right")
         places = starts[:, None] + np.arange((ends - starts).max(initial=0))
         there = places < ends[:, None]
-        found = self._order[np.where(there, places, 0)]
-        own = (self.boxes[found] == self.boxes[rows][:, None]).all(axis=-1) | (found == rows[:, None])
-        return np.where(there & ~own, found, -1)
+        return self._order[np.where(there, places, 0)], there
 
     def looked_at(self, points: np.ndarray, others: np.ndarray) -> np.ndarray:
         """The row of the head (..., n) on which each point (..., n, 2) lies, -1 for none; of several the nearest.

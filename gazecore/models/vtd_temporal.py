@@ -123,6 +123,7 @@ class VtdTemporal(Vtd):
     config: VtdTemporalConfig
     Config = VtdTemporalConfig
     presets: ClassVar = {"default": VtdTemporalConfig(), "tiny": VtdTemporalConfig(depths=(1, 1, 1, 1, 1), width=8)}
+    remembers = True
     block = TemporalBottleneck
     # what the published recipe trains (train_on_videoatttarget.py): the rest keeps the frame model's weights
     trained = ("convlstm_scene.", "deconv1.", "deconv2.", "deconv3.", "conv4.", "fc_inout.")

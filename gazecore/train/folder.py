@@ -4,6 +4,7 @@ config.yaml        the options of the run; --config reads it
 metrics.ndjson     one line per logged update, one per validation
 last/              model.safetensors, a checkpoint, and state.safetensors, whatever else a resumed run needs
 best.safetensors   the best checkpoint by the recipe's metric; with averaged weights, those
+epochs/            0001.safetensors and so on, a checkpoint per epoch, where they are kept
 """
 
 import fcntl
@@ -20,6 +21,7 @@ from gazecore.artifacts.provenance import strict_json
 from gazecore.errors import DATA, EXISTS, GazeError
 
 CONFIG, METRICS, LAST, BEST, LOCK = "config.yaml", "metrics.ndjson", "last", "best.safetensors", ".lock"
+EPOCHS = "epochs"
 TRACKED = ("tensorboard", "wandb")
 
 _held: dict[Path, File[str]] = {}
@@ -28,7 +30,9 @@ _held: dict[Path, File[str]] = {}
 def check(folder: Path, resume: bool = False, overwrite: bool = False) -> None:
     """Refuse, before any work, a folder that is there without resume or overwrite, or that holds something else."""
     if not folder.absolute().parent.is_dir():
-        raise GazeError(f"{folder}: the folder {folder.parent} does not exist", EXISTS)
+        raise GazeError(
+            f"{folder}: the folder {folder.parent} does not exist; mkdir -p {folder.parent} makes it", EXISTS
+        )
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not (folder / CONFIG).is_file():
@@ -60,7 +64,7 @@ def claim(
     _recover(folder)
     config = json.loads(strict_json(config))
     if overwrite and not resume:
-        for path in (*folder.glob(f".{LAST}.*"), *(folder / name for name in (LAST, BEST, METRICS, *TRACKED))):
+        for path in (*folder.glob(f".{LAST}.*"), *(folder / name for name in (LAST, BEST, EPOCHS, METRICS, *TRACKED))):
             delete(path)
     begun = begun_with(folder)
     if begun:

@@ -19,6 +19,7 @@ from gazecore import checkpoints, heatmaps, losses, models
 from gazecore.artifacts import Artifact, selection
 from gazecore.data.following import FollowingBatch, preprocessing_of
 from gazecore.data.following_loader import (
+    AUGMENTATIONS,
     People,
     Photos,
     Piece,
@@ -35,6 +36,7 @@ from gazecore.eval.following import Scores
 from gazecore.metrics.following import in_frame_ap, l2_distance
 from gazecore.models.vtd import Vtd
 from gazecore.models.vtd_temporal import VtdTemporal
+from gazecore.train.features import Features, cached
 from gazecore.train.following_guide import Guide
 from gazecore.train.following_recipes import Recipe
 from gazecore.train.run import Run
@@ -55,19 +57,27 @@ def train(
     pretrained: bool = True,
     workers: int = 0,
     cache: Path | None = None,
+    keep_epochs: bool = False,
 ) -> dict[str, Any]:
     """Train on the given rows of an artifact of gaze samples; returns updates, best and best_by.
 
     validate_on  another artifact, a split of this one, a share of its clips (photos) that is held out; None: nothing
     init, weights, pretrained   as in `build`
     workers      processes that load samples
-    cache        artifact of the frozen backbone's features of every scene, made if it is not there
+    cache        artifact of the frozen backbone's features of every scene, made if it is not there; scenes are then
+                 not augmented, head boxes are
+    keep_epochs  a checkpoint of every epoch stays, for eval-following --every-epoch
     """
     model, name = build(recipe, init, weights, pretrained)
     people, others = divide(artifact, rows, recipe, validate_on, run)
-    features = None
+    features, features_of_others = None, None
+    if cache:
+        shared = others if others is not None and others.path == people.path else None
+        images = [some.image_index for some in (people, shared) if some is not None]
+        features = cached(cache, artifact, np.concatenate(images), model, run)
+        features_of_others = features if shared is not None else None
     loader = load(people, model, recipe, run, features)
-    validation = load(others, model, recipe, run, features) if others else None
+    validation = load(others, model, recipe, run, features_of_others) if others else None
     lengths = [loader.updates(epoch) for epoch in range(recipe.epochs)]
     total = min(sum(lengths), recipe.steps or sum(lengths))
     every = recipe.validate_every or lengths[0]
@@ -99,8 +109,10 @@ def train(
                 shares += torch.stack([heatmap, in_frame, aside]).detach()
             named = dict(zip(("heatmap_loss", "in_frame_loss", "guide_loss"), shares, strict=True))
             run.update({"loss": shares.sum()} | named, epoch + (update + 1) / lengths[epoch])
+            if keep_epochs and update + 1 == lengths[epoch]:
+                run.keep_epoch(epoch + 1)
             run.after_update(every, scores)
-    return {"updates": run.step, "best": run.best, "best_by": recipe.best_by}
+    return {"updates": run.step, "best": run.best, "best_by": run.settings.best_by}
 
 
 def outputs(model: nn.Module, piece: Piece, carried: dict[str, Tensor], number: int, encoded: bool = False) -> Any:
@@ -316,9 +328,6 @@ def divide(
     elif validate_on is not None:
         others = People(validate_on, np.arange(len(validate_on)))
     people = People(artifact, rows)
-    if recipe.blank_head:
-        for some in filter(None, (people, others)):
-            some.head_box_px = np.full_like(some.head_box_px, np.nan)
     learnable = ~np.isnan(people.gaze_targets).all(axis=(1, 2)) | (people.in_frame >= 0)
     if recipe.in_frame_only:
         learnable &= people.in_frame != 0
@@ -329,13 +338,20 @@ def divide(
         mine = np.array_split(np.unique(others.clip), run.world)[run.rank]
         source = validate_on if isinstance(validate_on, Artifact) else artifact
         others = People(source, others.rows[np.isin(others.clip, mine)])
+    if recipe.blank_head:
+        for some in filter(None, (people, others)):
+            some.head_box_px = np.full_like(some.head_box_px, np.nan)
     return people, others
 
 
-def load(people: People, model: nn.Module, recipe: Recipe, run: Run, features: Any = None) -> Photos | Tracks:
+def load(
+    people: People, model: nn.Module, recipe: Recipe, run: Run, features: Features | None = None
+) -> Photos | Tracks:
     """The loader that a recipe wants: tracks for a model with memory, else photos (or single frames)."""
     preprocessing, seed = preprocessing_of(model), run.settings.seed
     share = Share(run.rank, run.world, recipe.accumulate)
+    if recipe.augment not in AUGMENTATIONS:
+        raise GazeError(f"--set augment={recipe.augment}: expected {', '.join(AUGMENTATIONS)}", USAGE)
     if recipe.chunk is None:
         return Photos(
             people, preprocessing, recipe.batch_size, seed, share, recipe.augment, recipe.share_scene, features

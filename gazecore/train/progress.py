@@ -11,10 +11,12 @@ EVERY_S = 30.0
 class Progress:
     """Shows updates done of all updates. Use as a context manager; `advance` after each update.
 
+    what   is done: the first word of every line
     style  "rich" a bar, "plain" a line per tenth or 30 s, "off" nothing, "auto" whichever suits stderr
     """
 
-    def __init__(self, style: str, done: int, total: int):
+    def __init__(self, style: str, done: int, total: int, what: str = "train"):
+        self.what = what
         self.style = style if style != "auto" else "rich" if sys.stderr.isatty() else "plain"
         self.done, self.begun_at, self.total = done, done, total
         self._begun = self._told = time.monotonic()
@@ -27,7 +29,7 @@ class Progress:
             from rich.progress import Progress as Bar
 
             self._bar = Bar(
-                TextColumn("train"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
+                TextColumn(self.what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
                 TimeRemainingColumn(), TextColumn("{task.description}"), console=Console(stderr=True), transient=True,
             )  # fmt: skip
             self._task = self._bar.add_task("", total=self.total, completed=self.done)
@@ -63,7 +65,7 @@ class Progress:
         self._told = now
         left = (now - self._begun) / (self.done - self.begun_at) * (self.total - self.done)
         print(
-            f"train: {self.done} of {self.total}, {left:.0f} s left{', ' if text else ''}{text}",
+            f"{self.what}: {self.done} of {self.total}, {left:.0f} s left{', ' if text else ''}{text}",
             file=sys.stderr,
             flush=True,
         )

@@ -19,7 +19,6 @@ neither the number of processes nor of pieces changes what is learnt.
 
 import contextlib
 import json
-import os
 import random
 import secrets
 import signal
@@ -32,8 +31,6 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from accelerate.utils import gather_object
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -43,10 +40,11 @@ from gazecore import checkpoints
 from gazecore.artifacts import provenance
 from gazecore.artifacts.atomic import delete, replace, sync
 from gazecore.artifacts.provenance import strict_json
-from gazecore.errors import IO, STOPPED, UNAVAILABLE, USAGE, GazeError
+from gazecore.errors import IO, STOPPED, USAGE, GazeError
 from gazecore.train import trackers
 from gazecore.train.batchnorm import share_statistics
-from gazecore.train.folder import BEST, LAST, METRICS
+from gazecore.train.device import accelerator
+from gazecore.train.folder import BEST, EPOCHS, LAST, METRICS
 from gazecore.train.progress import Progress
 
 MODEL, STATE = "model.safetensors", "state.safetensors"
@@ -91,7 +89,7 @@ class Run:
         extra  what checkpoints are to say besides: the recipe, JSON values
         """
         self.folder, self.settings, self.data, self.extra = folder, settings, data, dict(extra or {})
-        self.accelerator = _accelerator(settings)
+        self.accelerator = accelerator(settings.device, settings.precision)
         self.device = self.accelerator.device
         self.main = self.accelerator.is_main_process
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
@@ -229,6 +227,13 @@ class Run:
             with self.averaged():
                 self._checkpoint(self.folder / BEST, {"step": self.step, "scores": found})
 
+    def keep_epoch(self, epoch: int) -> None:
+        """Write the checkpoint of an epoch that has ended, counted from 1, beside the best and the last."""
+        if self.main:
+            (self.folder / EPOCHS).mkdir(exist_ok=True)
+        with self.averaged():
+            self._checkpoint(self.folder / EPOCHS / f"{epoch:04}.safetensors", {"step": self.step, "epoch": epoch})
+
     @property
     def stopping(self) -> bool:
         """Whether a signal asked to stop; several processes have to agree first."""
@@ -252,7 +257,8 @@ class Run:
     def save(self) -> None:
         """Write last/: it changes all at once, so that a kill at any moment leaves the old one or the new one."""
         self._settle()
-        own = {"rng.torch": torch.get_rng_state(), **{f"carried.{k}": v.cpu() for k, v in self.carried.items()}}
+        own = {f"carried.{key}": value.cpu().contiguous() for key, value in self.carried.items()}
+        own["rng.torch"] = torch.get_rng_state()
         if self.device.type == "cuda":
             own["rng.cuda"] = torch.cuda.get_rng_state(self.device)
         processes = self.gather([own])
@@ -425,26 +431,6 @@ class Run:
             tracker.close()
         self.accelerator.end_training()
         torch.use_deterministic_algorithms(False)
-
-
-def _accelerator(settings: Settings) -> Accelerator:
-    """accelerate, told which device; it finds the other processes by RANK and WORLD_SIZE."""
-    name = settings.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise GazeError(f"device {name} is not available: {str(error).splitlines()[0]}", UNAVAILABLE) from error
-    if settings.precision not in ("no", "bf16", "fp16"):
-        raise GazeError(f"--precision {settings.precision}: expected no, bf16 or fp16", USAGE)
-    if settings.precision == "fp16" and device.type == "cpu":
-        raise GazeError("--precision fp16 needs a GPU; bf16 works on a CPU too", UNAVAILABLE)
-    if "WORLD_SIZE" not in os.environ or os.environ["WORLD_SIZE"] == "1":
-        AcceleratorState._reset_state(reset_partial_state=True)  # of an earlier run in this process
-        os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
-    return Accelerator(mixed_precision=settings.precision, cpu=device.type == "cpu")
 
 
 def _plain_numpy_state() -> list[Any]:

@@ -22,11 +22,11 @@ from gazecore.errors import EXISTS, GazeError
 from gazecore.geometry import normalise_boxes
 from gazecore.metrics.confidence import bootstrap_interval
 from gazecore.prep.heatmap_files import maps_of
-from gazecore.visualize import following, heatmaps, panels
+from gazecore.visualize import epochs, following, heatmaps, panels
 from gazecore.visualize.report import Item, Summary
 from gazecore.visualize.terminal import preview
 
-KINDS = ("gaze-predictions", "gaze-samples", "heatmaps")
+KINDS = ("gaze-predictions", "gaze-samples", "heatmaps", "epoch-scores")
 BLOCK = 64
 FOLLOWING_SCORES = ("auc", "average_l2", "minimum_l2", "average_angle_deg", "minimum_angle_deg", "heatmap_ap")
 HEATMAP_SCORES = ("cc", "kl", "sim", "nss", "auc", "auc_judd", "sauc", "ig", "emd", "spearman")
@@ -106,8 +106,17 @@ def steps(artifact: Artifact) -> list[str]:
 
 def report_items(artifact: Artifact, limit: int | None = None) -> Iterator[Item]:
     """One item per sample; pictures are drawn when the report asks for them."""
-    items = _heatmap_items(artifact) if artifact.kind == "heatmaps" else _following_items(artifact)
-    return islice(items, limit)
+    items = _items(artifact)
+    return islice(_following_items(artifact) if items is None else items, limit)
+
+
+def _items(artifact: Artifact, text: panels.Text = "titles") -> Iterator[Item] | None:
+    """One item per picture; None for people in scenes, of whom several may share a picture."""
+    if artifact.kind == "heatmaps":
+        return _heatmap_items(artifact, text)
+    if artifact.kind == "epoch-scores":
+        return epochs.items(artifact)
+    return None
 
 
 def _following_items(artifact: Artifact) -> Iterator[Item]:
@@ -123,8 +132,9 @@ def _following_items(artifact: Artifact) -> Iterator[Item]:
 
 def pictures(artifact: Artifact, text: panels.Text = "captions") -> Iterator[Scene]:
     """One picture per scene, with all people in it that follow one another."""
-    if artifact.kind == "heatmaps":
-        for number, item in enumerate(_heatmap_items(artifact, text)):
+    items = _items(artifact, text)
+    if items is not None:
+        for number, item in enumerate(items):
             yield Scene(_file_name(number, item.name), item.name, item.picture)
         return
     scenes = Scenes(artifact)

@@ -7,7 +7,7 @@ import pytest
 
 from gazecore import artifacts, heatmaps
 from gazecore.errors import GazeError
-from gazecore.eval import baselines, following
+from gazecore.eval import baselines, following, looking_at_head
 
 
 def block(targets: np.ndarray, points: np.ndarray, in_frame: list[float] | None = None) -> following.Columns:
@@ -71,7 +71,7 @@ def test_p_head_counts_those_who_are_predicted_to_look_at_a_head():
 
 def test_everybody_in_a_scene_is_found_whatever_the_order(tmp_path: Path):
     artifact = _samples(tmp_path, image_index=[1, 0, 1])
-    heads = following.HeadsInScene(artifact).of(np.array([0, 1]))
+    heads = looking_at_head.Heads(artifact).everybody(np.array([0, 1]))
     assert heads.shape == (2, 2, 4)
     assert np.isnan(heads[1, 1]).all() and not np.isnan(heads[0]).any()
 
