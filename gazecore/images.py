@@ -1,6 +1,7 @@
 """Images in and out: load, size, resize, encode, colour-normalise; (h, w, 3) uint8 RGB, sizes are (width, height)."""
 
 import io
+import re
 import struct
 from pathlib import Path
 
@@ -21,6 +22,8 @@ MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
 EXIF_ORIENTATION = 0x0112
 SIDEWAYS = {5, 6, 7, 8}  # orientations that exchange width and height
 
+PIXELS = re.compile(rb"P6\n(\d{1,5}) (\d{1,5})\n255\n")  # how encode_pixels begins
+
 # What Pillow's decoders raise on broken files
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
@@ -31,6 +34,10 @@ def load(source: Path | bytes) -> np.ndarray:
     Grey, palette and CMYK pictures become RGB, 16-bit grey keeps its upper 8 bits, transparency is dropped.
     Raises GazeError naming the file: missing, not an image, cut off, more than MAX_PIXELS.
     """
+    if isinstance(source, bytes) and (header := PIXELS.match(source)):
+        width, height = map(int, header.groups())
+        if len(source) == header.end() + 3 * width * height:
+            return np.frombuffer(source, np.uint8, offset=header.end()).reshape(height, width, 3).copy()
     with _open(source) as image:
         try:
             ImageOps.exif_transpose(image, in_place=True)
@@ -66,6 +73,12 @@ def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
+
+
+def encode_pixels(image: np.ndarray) -> bytes:
+    """(h, w, 3) uint8 -> the bytes of a binary PPM file, which `load` has nothing to decode of."""
+    height, width, _ = image.shape
+    return b"P6\n%d %d\n255\n" % (width, height) + image.tobytes()
 
 
 def colour_normalise(

@@ -25,30 +25,36 @@ from gazecore.records import GazeSample
 BLOCK = 256
 # scenes whose row is remembered: people of one photo follow one another, tracks of one clip too, but at its length
 RECENT_PATHS, RECENT_BYTES = 16384, 64
+PACKED, PIXELS = "packed", "pixels"
 JPEG, PNG, END_OF_JPEG = b"\xff\xd8", b"\x89PNG", b"\xff\xd9"  # other formats are stored as lossless PNG
 
 
-def image_attrs(images_as: str, root: Path, folder: Path) -> tuple[Path | None, dict[str, str]]:
-    """For --images: the folder that paths are stored relative to (None: pack), and the attributes that say so.
+def image_attrs(images_as: str, root: Path, folder: Path) -> tuple[Path | str, dict[str, str]]:
+    """For --images: the folder that paths are stored relative to, or how images are packed; and the attributes.
 
-    images_as  "packed" or "paths"
+    images_as  packed, pixels or paths
     root       the folder of the images
     folder     the folder in which the artifact will lie
     """
-    if images_as not in ("packed", "paths"):
-        raise GazeError(f"--images {images_as}: expected packed or paths", USAGE)
-    if images_as == "packed":
-        return None, {}
+    if images_as not in (PACKED, PIXELS, "paths"):
+        raise GazeError(f"--images {images_as}: expected packed, pixels or paths", USAGE)
+    if images_as != "paths":
+        return images_as, {}
     relative = os.path.relpath(root.resolve(), folder.resolve())
     return root.resolve(), {"image_root": Path(relative).as_posix()}
 
 
 def write(
-    samples: Iterable[GazeSample], writer: Writer, image_root: Path | None, annotators: int = 1, video: bool = False
+    samples: Iterable[GazeSample],
+    writer: Writer,
+    image_root: Path | str = PACKED,
+    annotators: int = 1,
+    video: bool = False,
 ) -> int:
     """Append samples; those that a resumed writer already has are passed over. Returns the number of samples.
 
-    image_root  None packs the images; a folder stores their paths relative to it
+    image_root  "packed": the images' files go into the artifact; "pixels": decoded, ten times as large, for training
+                that decoding would hold up; a folder: their paths relative to it
     annotators  rows of gaze_targets; more in a sample is an error
     video       store clip, track_id, frame and time_s too
     """
@@ -68,16 +74,17 @@ def write(
 
 
 def _add_scenes(
-    block: list[GazeSample], writer: Writer, recent: dict[Path | bytes, int], root: Path | None, problems: list[str]
+    block: list[GazeSample], writer: Writer, recent: dict[Path | bytes, int], root: Path | str, problems: list[str]
 ) -> list[int]:
     """The image row of each sample; scenes that are not there yet are appended."""
     rows, fresh = _image_rows(block, recent, writer.rows("image"))
     if not fresh:
         return rows
     table = {"image_size_px": np.array([s.image_size for s in fresh])}
-    if root is None:
+    if isinstance(root, str):
         names = [s.image_name for s in fresh]
-        writer.append(dim="image", image_name=names, image_data=[_encoded(s, problems) for s in fresh], **table)
+        packed = [_encoded(sample, root == PIXELS, problems) for sample in fresh]
+        writer.append(dim="image", image_name=names, image_data=packed, **table)
     else:
         paths = [_path(sample) for sample in fresh]
         names = [Path(os.path.relpath(path, root)).as_posix() for path in paths]
@@ -102,10 +109,12 @@ def _image_rows(
     return rows, fresh
 
 
-def _encoded(sample: GazeSample, problems: list[str]) -> bytes:
+def _encoded(sample: GazeSample, decoded: bool, problems: list[str]) -> bytes:
     """The bytes to store; a JPEG without its end mark is decoded once, to learn whether it was cut short."""
     data = sample.image if isinstance(sample.image, bytes) else sample.image.read_bytes()
     try:
+        if decoded:
+            return images.encode_pixels(images.load(sample.image))
         if data.startswith(PNG) or (data.startswith(JPEG) and END_OF_JPEG in data[-64:]):
             return data
         pixels = images.load(sample.image)

@@ -128,18 +128,24 @@ def _coloured(pictures: list[Tensor], factors: tuple[float, float, float]) -> li
     mean_grey = None
     coloured = []
     for picture in pictures:
-        values = (picture.float() * brightness).clamp_(0, 255)
+        values = _within_range(picture.float().contiguous().mul_(brightness), brightness)
         if mean_grey is None:
-            mean_grey = _grey(values).mean()
-        values = torch.lerp(mean_grey, values, contrast).clamp_(0, 255)
-        values = torch.lerp(_grey(values), values, saturation).clamp_(0, 255)
+            mean_grey = float(_grey(values).mean())
+        values = _within_range(values.mul_(contrast).add_(mean_grey * (1 - contrast)), contrast)
+        values = _within_range(torch.add(_grey(values).mul_(1 - saturation), values, alpha=saturation), saturation)
         coloured.append(values if picture.is_floating_point() else values.round_().to(picture.dtype))
     return coloured
 
 
+def _within_range(values: Tensor, factor: float) -> Tensor:
+    """Cut to 0..255 in place; a factor of at most 1 leads towards grey or black and cannot have left it."""
+    return values.clamp_(0, 255) if factor > 1 else values
+
+
 def _grey(values: Tensor) -> Tensor:
     """(3, h, w) RGB -> (1, h, w) luma of ITU-R BT.601, as Pillow's."""
-    return 0.299 * values[0:1] + 0.587 * values[1:2] + 0.114 * values[2:3]
+    luma = values.new_tensor([[0.299, 0.587, 0.114]])
+    return (luma @ values.flatten(1)).view(1, *values.shape[1:])
 
 
 def sample_photo(

@@ -19,7 +19,7 @@ def people(count: int) -> list[GazeSample]:
 
 def write(path, samples, resume=False):
     with artifacts.create(path, "gaze-samples", resume=resume) as writer:
-        gaze_samples.write(samples, writer, None)
+        gaze_samples.write(samples, writer)
     with artifacts.open(path) as artifact:
         return artifact.id
 
