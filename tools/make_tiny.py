@@ -21,6 +21,9 @@ MAKERS = {  # name -> module, or module:function where it is not make
     "goo-synth": "gazecore.synthetic.goo:make_synth",
     "objectattention": "gazecore.synthetic.objectattention",
     "objectattention-raw": "gazecore.synthetic.objectattention:make_raw",
+    "eyes": "gazecore.synthetic.eyes",
+    "openeds": "gazecore.synthetic.eyes:make_openeds",
+    "plr-video": "gazecore.synthetic.plr_video",
 }
 USUAL = 64  # images, where the module does not name its own number of images or clips
 
