@@ -106,7 +106,9 @@ def load(path: str | Path, device: str | torch.device = "cpu", weights: str | Pa
         "It was changed after it was written, or written by another version; import its source again.",
     )
 
-    model.load_state_dict(load_file(path, device=str(device)), strict=False, assign=True)
+    stored = load_file(path, device=str(device))  # half precision makes small files; it is not computed in
+    stored = {key: value.float() if value.dtype == torch.float16 else value for key, value in stored.items()}
+    model.load_state_dict(stored, strict=False, assign=True)
     _check_backbone(path, model, record["left_out"])
     model.preprocessing = record["preprocessing"]
     return model.to(device).eval()
@@ -178,7 +180,7 @@ def import_weights(
     partial: bool = False,
     weights: str | Path | None = None,
 ) -> tuple[nn.Module, ImportReport]:
-    """An author's weight file (.pt, .pth, .safetensors) as a model of ours, in eval mode; `save` makes it a checkpoint.
+    """An author's weight file (.pt, .pth, .ckpt, .safetensors) as a model in eval mode; `save` makes it a checkpoint.
 
     as_model  name in gazecore.models
     config    preset, mapping or configuration; None reads the sizes off the file's shapes
@@ -205,6 +207,7 @@ def import_weights(
     absent = [key for key in expected if key not in found and not key.startswith(_left_out(model))]
     # PyTorch before 0.4.1 did not store it, and no result depends on it
     absent = [key for key in absent if not key.endswith("num_batches_tracked")]
+    absent = [key for key in absent if not key.startswith(getattr(model, "unused", ()))]
     known_lack = [key for key in absent if _matches(key, layout.lacks)]
     missing = [key for key in absent if not (partial and key in known_lack)]
     shapes = {key: list(value.shape) for key, value in found.items()}

@@ -2,6 +2,7 @@
 
 VTD  ejcgt/attention-target-detection             MAD  francescotonini/multimodal-across-domains-gaze-target-detection
 GZ   fkryan/gazelle                               DGF  Mostafa-Haggag/DiffusionGazeFollowingModel
+RITnet  AayushKrChaudhary/RITnet                  Mask2Former, SegFormer  huggingface/transformers, versions 4 and 5
 """
 
 from dataclasses import dataclass
@@ -32,6 +33,41 @@ LSTM = "convlstm_scene.weight_ih_l0"
 # the trunks and the attention alone: both projects decode in ways of their own
 HEATMAP_HEAD = (r"compress_conv[12]\.", r"compress_bn[12]\.", r"deconv", r"conv4\.")
 IN_FRAME_HEAD = (r"compress_(conv|bn)[12]_inout\.", r"fc_inout\.")
+
+# PyTorch Lightning puts the attribute that holds the network before every name; inside Mask2Former is a `model` as well
+LIGHTNING = r"(?:model\.)?"
+
+# what version 5 calls otherwise: transformers/conversion_mapping.py, "swin", "SwinBackbone"
+SWIN = LIGHTNING + r"model\.pixel_level_module\.encoder\.(?:swin\.)?"
+SWIN_BLOCK = SWIN + r"encoder\.layers\.(\d+)\.blocks\.(\d+)\."
+OUR_SWIN = "network.model.pixel_level_module.encoder.swin."
+OUR_SWIN_BLOCK = OUR_SWIN + r"encoder.layers.\1.blocks.\2."
+MASK2FORMER = (
+    (SWIN_BLOCK + r"attention\.self\.(q|k|v)(?:uery|ey|alue)\.", OUR_SWIN_BLOCK + r"attention.\3_proj."),
+    (SWIN_BLOCK + r"attention\.self\.(relative_position_bias)_", OUR_SWIN_BLOCK + r"attention.\3.\3_"),
+    (SWIN_BLOCK + r"attention\.output\.dense\.", OUR_SWIN_BLOCK + r"attention.o_proj."),
+    (SWIN_BLOCK + r"intermediate\.dense\.", OUR_SWIN_BLOCK + r"mlp.fc1."),
+    (SWIN_BLOCK + r"output\.dense\.", OUR_SWIN_BLOCK + r"mlp.fc2."),
+    (SWIN + r"(embeddings|encoder\.layers|layernorm)\.", OUR_SWIN + r"\1."),
+    (LIGHTNING + r"(model|class_predictor|criterion)\.", r"network.\1."),
+)
+
+# there as well: "SegformerModel", "SegformerForSemanticSegmentation"
+STAGE = LIGHTNING + r"segformer\.encoder\.block\.(\d+)\.(\d+)\."
+OUR_STAGE = r"segformer.stages.\1.blocks.\2."
+SEGFORMER = (
+    (STAGE + r"attention\.self\.(q|k|v)(?:uery|ey|alue)\.", OUR_STAGE + r"attention.\3_proj."),
+    (STAGE + r"attention\.self\.sr\.", OUR_STAGE + "attention.sequence_reduction.sequence_reduction."),
+    (STAGE + r"attention\.self\.layer_norm\.", OUR_STAGE + "attention.sequence_reduction.layer_norm."),
+    (STAGE + r"attention\.output\.dense\.", OUR_STAGE + "attention.o_proj."),
+    (STAGE + r"layer_norm_1\.", OUR_STAGE + "layernorm_before."),
+    (STAGE + r"layer_norm_2\.", OUR_STAGE + "layernorm_after."),
+    (STAGE + r"mlp\.dense([12])\.", OUR_STAGE + r"mlp.fc\3."),
+    (STAGE, OUR_STAGE),
+    (LIGHTNING + r"segformer\.encoder\.(patch_embeddings|layer_norm)\.(\d+)\.", r"segformer.stages.\2.\1."),
+    (LIGHTNING + r"decode_head\.linear_c\.", "decode_head.linear_projections."),
+    (LIGHTNING + r"(segformer|decode_head)\.", r"\1."),
+)
 
 LAYOUTS = (
     Layout("VTD", "vtd", marks=("conv1_scene.weight", "compress_conv1.weight"), unlike=(LSTM,)),
@@ -72,5 +108,20 @@ LAYOUTS = (
         marks=("linear.weight", "head_token.weight", "heatmap_head.0.weight"),
         renames=((r"backbone\.model\.", r"backbone.vit."),),
         drops=(r"backbone\.model\.mask_token",),
+    ),
+    Layout("RITnet", "ritnet", marks=("down_block1.conv21.weight", "up_block4.conv22.weight", "out_conv1.weight")),
+    *(
+        Layout(
+            project,
+            "mask2former",
+            marks=(f"{outer}model.transformer_module.queries_features.weight", f"{outer}class_predictor.weight"),
+            renames=MASK2FORMER,
+            drops=(r".*\.relative_position_index$",),
+        )
+        for project, outer in (("Mask2Former", ""), ("Mask2Former in Lightning", "model."))
+    ),
+    *(
+        Layout(project, "segformer", marks=(f"{outer}decode_head.linear_fuse.weight",), renames=SEGFORMER)
+        for project, outer in (("SegFormer", ""), ("SegFormer in Lightning", "model."))
     ),
 )

@@ -42,9 +42,12 @@ def read(path: str | Path) -> Any:
         foreign = _foreign_objects(path)
         if not foreign:
             raise GazeError(f"{path} is truncated or no PyTorch weight file; fetch it again", DATA) from error
+        state = "model.state_dict()"
+        if path.suffix == ".ckpt":  # of PyTorch Lightning, whose hyper_parameters hold whatever a script gave it
+            state = f"torch.load({path.name!r}, weights_only=False)['state_dict']"
         raise GazeError(
             f"{path} is refused: beside tensors it asks for {', '.join(foreign)}, and opening it could run code. Where "
-            "you trust it, save its state dict alone (torch.save(model.state_dict(), FILE)) and import that",
+            f"you trust it, save its state dict alone (torch.save({state}, FILE)) and import that",
             DATA,
         ) from error
 

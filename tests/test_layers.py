@@ -13,8 +13,10 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"errors"},
     {"records", "geometry", "heatmaps"},
-    {"metrics", "prep", "visualize", "artifacts", "images", "video", "synthetic", "schemas", "pupil", "calibration"},
-    {"models", "data", "losses", "checkpoints", "weight_files", "key_maps", "export", "attention_rows"},
+    {"metrics", "prep", "visualize", "artifacts", "images", "video", "synthetic", "schemas", "pupil", "calibration"}
+    | {"weights"},
+    {"models", "data", "losses", "segmentation_losses", "checkpoints", "weight_files", "key_maps", "export"}
+    | {"attention_rows"},
     {"train", "eval"},
     {"tools", "cli", "cli_options", "cli_help"},
 )

@@ -14,7 +14,8 @@ A model on a public backbone takes `pretrained` and `weights` (see gazelle.py), 
 of the parameters that its checkpoints do not hold. `config_of(tensors)`, where a class has it, reads the sizes off an
 author's weights.
 
-All models of a task have the same `predict(batch)`. A package adds a model by an entry point of the group "gz.models",
+All models of a task have the same `predict(batch)`; one of video that `remembers` also takes the state and batch_sizes
+of packed tracks (see vtd_temporal.py). A package adds a model by an entry point of the group "gz.models",
 its name -> such a class.
 """
 
@@ -53,6 +54,11 @@ MODELS = {
         ("vitb14-inout", "vitb14", "vitl14-inout", "vitl14", "tiny"),
         "following",
     ),
+    "segformer": Model("gazecore.models.segformer", "Segformer", ("tiny", "b0"), "eyes"),
+    "ritnet": Model("gazecore.models.ritnet", "Ritnet", ("default", "16ch"), "eyes"),
+    "mask2former": Model(
+        "gazecore.models.mask2former", "Mask2Former", ("ci", "swin-tiny", "resnet18", "resnet50"), "eyes"
+    ),
 }
 
 
@@ -69,6 +75,16 @@ class Prediction:
     heatmap: Tensor
     in_frame: Tensor | None = None
     state: tuple[Tensor, Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class EyePrediction:
+    """What predict(batch) of eye regions returns.
+
+    probability  (b, 4, h, w) of background, iris, pupil, sclera; float32, they sum to 1
+    """
+
+    probability: Tensor
 
 
 def names(task: str | None = None) -> list[str]:
