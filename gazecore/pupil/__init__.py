@@ -1,0 +1,1 @@
+"""Eye masks -> ellipses -> pupil-iris ratio -> cleaned trace -> light-reflex parameters; numpy and scipy alone."""
