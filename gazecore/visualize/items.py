@@ -22,11 +22,14 @@ from gazecore.errors import EXISTS, GazeError
 from gazecore.geometry import normalise_boxes
 from gazecore.metrics.confidence import bootstrap_interval
 from gazecore.prep.heatmap_files import maps_of
-from gazecore.visualize import epochs, following, heatmaps, panels
+from gazecore.visualize import epochs, eyes, following, heatmaps, panels, pupil_trace
 from gazecore.visualize.report import Item, Summary
 from gazecore.visualize.terminal import preview
 
-KINDS = ("gaze-predictions", "gaze-samples", "heatmaps", "epoch-scores")
+KINDS = (
+    *("gaze-predictions", "gaze-samples", "heatmaps", "epoch-scores"),
+    *("eye-samples", "eye-masks", "pupil-trace", "plr"),
+)
 BLOCK = 64
 FOLLOWING_SCORES = ("auc", "average_l2", "minimum_l2", "average_angle_deg", "minimum_angle_deg", "heatmap_ap")
 HEATMAP_SCORES = ("cc", "kl", "sim", "nss", "auc", "auc_judd", "sauc", "ig", "emd", "spearman")
@@ -80,7 +83,7 @@ def show(artifact: Artifact, limit: int, width: int | None) -> None:
 def summary(artifact: Artifact) -> dict[str, Summary]:
     """Means of the scores that an artifact holds, with 95 % bootstrap intervals."""
     found = {}
-    for name in (*FOLLOWING_SCORES, *HEATMAP_SCORES):
+    for name in (*FOLLOWING_SCORES, *HEATMAP_SCORES, *eyes.SCORES):
         if name in artifact and name not in found:
             values = artifact[name].whole()
             values = values[~np.isnan(values)]
@@ -116,6 +119,14 @@ def _items(artifact: Artifact, text: panels.Text = "titles") -> Iterator[Item] |
         return _heatmap_items(artifact, text)
     if artifact.kind == "epoch-scores":
         return epochs.items(artifact)
+    if artifact.kind in ("eye-samples", "eye-masks"):
+        return eyes.items(artifact, text)
+    if artifact.kind == "pupil-trace":
+        return pupil_trace.items(artifact)
+    if artifact.kind == "plr":
+        from gazecore.visualize import light_reflex  # matplotlib, 0.3 s
+
+        return light_reflex.report_items(artifact, text)
     return None
 
 

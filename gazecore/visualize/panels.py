@@ -124,7 +124,18 @@ class Arrow:
     colour: Colour
 
 
-def draw(picture: Image.Image, marks: Sequence[Box | Point | Arrow]) -> Image.Image:
+@dataclass(frozen=True)
+class Curve:
+    """A closed line through points (n, 2)."""
+
+    points: np.ndarray
+    colour: Colour
+
+
+Mark = Box | Point | Arrow | Curve
+
+
+def draw(picture: Image.Image, marks: Sequence[Mark]) -> Image.Image:
     """A copy of the picture with smooth marks, dark around the edge so that they show on any photo.
 
     A mark with a NaN coordinate is left out: nothing is known to be drawn.
@@ -141,12 +152,12 @@ def draw(picture: Image.Image, marks: Sequence[Box | Point | Arrow]) -> Image.Im
     return marked
 
 
-def _coordinates(mark: Box | Point | Arrow) -> np.ndarray:
-    where = {Box: ("corners",), Point: ("at",), Arrow: ("start", "end")}[type(mark)]
-    return np.concatenate([np.asarray(getattr(mark, name), float) for name in where])
+def _coordinates(mark: Mark) -> np.ndarray:
+    where = {Box: ("corners",), Point: ("at",), Arrow: ("start", "end"), Curve: ("points",)}[type(mark)]
+    return np.concatenate([np.asarray(getattr(mark, name), float).ravel() for name in where])
 
 
-def _stroke(pen: ImageDraw.ImageDraw, mark: Box | Point | Arrow, size: tuple[int, int], colour, spread: float) -> None:
+def _stroke(pen: ImageDraw.ImageDraw, mark: Mark, size: tuple[int, int], colour, spread: float) -> None:
     """One mark on the enlarged layer, `spread` pixels wider on each side."""
     full = np.array(size, float) * SMOOTH
     numbers = _coordinates(mark).reshape(-1, 2) * full
@@ -156,6 +167,9 @@ def _stroke(pen: ImageDraw.ImageDraw, mark: Box | Point | Arrow, size: tuple[int
         (left, top), (right, bottom) = np.sort(numbers, axis=0).clip(inset, full - 1 - inset)
         around = spread * SMOOTH
         pen.rectangle((left - around, top - around, right + around, bottom + around), outline=colour, width=thick)
+    elif isinstance(mark, Curve):
+        around = [tuple(point) for point in numbers.tolist()]
+        pen.line([*around, *around[:2]], fill=colour, width=round(thick * 0.7), joint="curve")
     elif isinstance(mark, Point):
         (x, y), r = numbers[0], (mark.radius + spread) * SMOOTH
         if mark.hollow:
