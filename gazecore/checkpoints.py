@@ -7,9 +7,9 @@ The file's metadata holds JSON texts: format, model (its name in gazecore.models
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from gazecore.artifacts import provenance
 from gazecore.artifacts.provenance import strict_json
 from gazecore.errors import DATA, IO, NO_INPUT, GazeError, raise_all
 from gazecore.key_maps import LAYOUTS, Layout
+
+log = logging.getLogger(__name__)
 
 FORMAT = "gz-checkpoint/1"
 
@@ -140,9 +142,7 @@ def open_model(source: str, weights: str | Path | None = None, seed: int = 0) ->
     if colon and name in models.names() and not Path(source).exists():
         torch.manual_seed(seed)
         fresh = {"pretrained": False} if hasattr(models.find(name), "left_out") else {}
-        print(
-            f"gz: {source} has random weights (seed {seed}): good for trying things, not for results", file=sys.stderr
-        )
+        log.warning(f"{source} has random weights (seed {seed}): good for trying things, not for results")
         return Opened(models.build(name, preset, **fresh).eval(), name, "")
     record = info(source)
     with Path(source).open("rb") as file:
@@ -216,7 +216,7 @@ def import_weights(
         hint += (
             f" Its files never hold these {len(missing)}: partial=True (--partial) starts them afresh, for training."
         )
-    raise_all(_problems(expected, shapes, missing, ()), f"{path} does not make a {as_model}", hint, most=100)
+    raise_all(_problems(expected, shapes, missing, ()), f"{path} does not make a {as_model}", hint, most=12)
 
     types = {key: value.dtype for key, value in model.state_dict().items()}
     taken = {key: value.to(types[key]) for key, value in found.items() if key in expected}

@@ -57,6 +57,19 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
+def _hear(quiet: bool) -> None:
+    """What the library says goes to stderr as `gz: ...`; with -q only what must not be missed."""
+    import logging
+
+    library = logging.getLogger("gazecore")
+    library.handlers.clear()
+    library.propagate = False
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("gz: %(message)s"))
+    library.addHandler(handler)
+    library.setLevel(logging.ERROR if quiet else logging.INFO)
+
+
 def plan(*outputs: str) -> None:
     """Where --dry-run stops: inputs are open and valid, nothing was loaded or written; says what would be."""
     if _run.dry_run:
@@ -231,6 +244,7 @@ def _guarded(
     explicit = frozenset(key for key, source in sources.items() if source and source.name != "DEFAULT")
     shown = {k: v for k, v in common.items() if k in Run.__dataclass_fields__}
     _run = Run(command=name, explicit=explicit, **shown)
+    _hear(_run.quiet)
     argv = ["gz", name, *(sys.argv[2:] if ctx.parent else sys.argv[1:])]
     pipe.give_stdout_to_json(_run.json)
     provenance.begin(provenance.Step(argv, values, values.get("seed"), keep=not common["no_provenance"]))

@@ -1,7 +1,7 @@
 """How other projects name the weights that we can use: plain data, read by checkpoints.import_weights.
 
 VTD  ejcgt/attention-target-detection             MAD  francescotonini/multimodal-across-domains-gaze-target-detection
-GZ   fkryan/gazelle                               DGF  Mostafa-Haggag/DiffusionGazeFollowingModel
+Gaze-LLE   fkryan/gazelle                               DGF  Mostafa-Haggag/DiffusionGazeFollowingModel
 RITnet  AayushKrChaudhary/RITnet                  Mask2Former, SegFormer  huggingface/transformers, versions 4 and 5
 """
 
@@ -103,7 +103,7 @@ LAYOUTS = (
         lacks=HEATMAP_HEAD,
     ),
     Layout(
-        "GZ",
+        "Gaze-LLE",
         "gazelle",
         marks=("linear.weight", "head_token.weight", "heatmap_head.0.weight"),
         renames=((r"backbone\.model\.", r"backbone.vit."),),

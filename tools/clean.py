@@ -24,7 +24,8 @@ def main(
     if cli.current().dry_run:
         cli.plan(*(f"nothing; would delete {path}" for path in found))
     temporary.remove(found)
-    cli.result([str(p) for p in found], [(str(p),) for p in found])
+    if found or cli.current().json:
+        cli.result([str(p) for p in found], [(str(p),) for p in found])
     cli.say(f"gz clean: deleted {len(found)} leftovers")
 
 

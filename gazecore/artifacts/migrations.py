@@ -4,12 +4,14 @@ A reader takes any minor version of its own major version. A new major version c
 that turns an open artifact of the version before it into the new one, lazily: it renames or wraps variables.
 """
 
-import sys
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gazecore.artifacts import schema
 from gazecore.errors import GazeError
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from gazecore.artifacts.store import Artifact
@@ -34,10 +36,9 @@ def apply(artifact: "Artifact") -> None:
         MIGRATIONS[artifact.kind, major](artifact)
     if found < ours:
         stored, artifact.version = artifact.version, schema.load(artifact.kind).version
-        print(
-            f"gz: {artifact.path} holds {artifact.kind} version {stored}, read as {artifact.version}; "
-            "gz convert writes it anew",
-            file=sys.stderr,
+        log.warning(
+            f"{artifact.path} holds {artifact.kind} version {stored}, read as {artifact.version}; "
+            "gz convert writes it anew"
         )
 
 

@@ -7,6 +7,7 @@ A command that fails says so down the pipe, and the command that waits there rep
 
 import contextlib
 import json
+import logging
 import os
 import socket
 import stat
@@ -30,6 +31,8 @@ from gazecore.artifacts.temporary import (
 )
 from gazecore.artifacts.writer import Writer, check_target
 from gazecore.errors import DATA, NO_INPUT, USAGE, GazeError
+
+log = logging.getLogger(__name__)
 
 __all__ = ["Output", "carries_references", "emit_error", "inputs", "scratch", "settle"]
 
@@ -138,7 +141,7 @@ class Output:
     def _emit(self, path: Path, kind: str, summary: Mapping[str, Any], temporary: bool) -> None:
         if not self.references:
             if _stdout_kind() == "terminal":
-                print(f"gz: wrote {path}", file=sys.stderr)
+                log.info("wrote %s", path)
             return
         with open_artifact(path) as artifact:
             record = {
@@ -160,7 +163,7 @@ class Output:
         try:
             _write_line(line)
         except BrokenPipeError:
-            print(f"gz: nobody reads the pipe; the artifact is kept: {path}", file=sys.stderr)
+            log.error("nobody reads the pipe; the artifact is kept: %s", path)
             raise
 
 

@@ -6,11 +6,11 @@ What killed commands left is deleted a day later; only names that we give are ev
 
 import errno
 import fcntl
+import logging
 import os
 import re
 import secrets
 import stat
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -20,6 +20,8 @@ from pathlib import Path
 from gazecore.artifacts.atomic import delete
 from gazecore.artifacts.writer import abandon_unfinished
 from gazecore.errors import EXISTS, GazeError
+
+log = logging.getLogger(__name__)
 
 LEFTOVER_SECONDS = 24 * 3600
 # KIND-HEX.zarr, its lock, and what it is made in; folders that GZ_TMPDIR names may hold other people's files
@@ -114,7 +116,7 @@ def settle(success: bool) -> None:
         if gone or held.own or (success and held.lock.is_last()):
             remove([held.path])
         elif not success:
-            print(f"gz: the input is kept: {held.path}", file=sys.stderr)
+            log.error("the input is kept: %s", held.path)
         held.lock.release()
     _held.clear()
 
