@@ -29,6 +29,10 @@ Images = Annotated[
         "as fast; paths: it refers to the files"
     ),
 ]
+OnBad = Annotated[
+    Literal["fail", "skip"],
+    typer.Option("--on-bad", help="what cannot be used: fail lists all of it; skip leaves it out and counts it"),
+]
 Checkpoint = Annotated[
     str,
     typer.Option("--checkpoint", help="weights of ours (.safetensors); MODEL:PRESET makes random ones, to try things"),

@@ -1,5 +1,7 @@
 """What every test starts from: no command is running, stdout belongs to nobody."""
 
+import logging
+
 import pytest
 
 from gazecore.artifacts import pipe, provenance
@@ -12,3 +14,6 @@ def fresh_command(monkeypatch):
     monkeypatch.setattr(pipe, "_json", False)
     monkeypatch.setattr(pipe, "_speaks", False)
     monkeypatch.setattr(pipe, "_references", False)
+    library = logging.getLogger("gazecore")
+    monkeypatch.setattr(library, "handlers", [])
+    monkeypatch.setattr(library, "propagate", True)

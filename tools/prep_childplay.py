@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from gazecore.cli import run
-from gazecore.cli_options import Images, Limit, Out, Overwrite, Resume, Split
+from gazecore.cli_options import Images, Limit, OnBad, Out, Overwrite, Resume, Split
 
 
 def main(
@@ -20,15 +20,16 @@ def main(
     out: Out = None,
     split: Split = None,
     images: Images = "packed",
+    on_bad: OnBad = "fail",
     limit: Limit = None,
     overwrite: Overwrite = False,
     resume: Resume = False,
 ) -> None:
-    from collections import Counter
     from itertools import chain, islice
 
     from gazecore import artifacts, cli
     from gazecore.artifacts import gaze_samples
+    from gazecore.errors import Counts
     from gazecore.prep import childplay
 
     output = artifacts.Output(out, overwrite=overwrite, resume=resume)
@@ -38,10 +39,11 @@ def main(
     tables = [table for s in splits for table in childplay.tables(root, s)]
     cli.plan(f"{out or 'a reference'}: gaze-samples of {len(tables)} clips, {' and '.join(splits)}, images {images}")
 
-    counts: Counter[str] = Counter()
+    counts = Counts(on_bad)
     samples = islice(chain.from_iterable(childplay.read(root, s, counts) for s in splits), limit)
     with output.create("gaze-samples", attrs) as writer:
-        count = gaze_samples.write(cli.progress(samples, limit, "prep"), writer, image_root, video=True)
+        count = gaze_samples.write(cli.progress(samples, limit, "prep"), writer, image_root, video=True, counts=counts)
+        writer.summary = dict(counts)
     cli.counted(count, "samples", counts)
 
 

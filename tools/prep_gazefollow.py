@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gazecore.cli import run, usage
-from gazecore.cli_options import Images, Limit, Out, Overwrite, Resume, Split
+from gazecore.cli_options import Images, Limit, OnBad, Out, Overwrite, Resume, Split
 
 
 def main(
@@ -21,15 +21,16 @@ def main(
     ] = None,
     split: Split = None,
     images: Images = "packed",
+    on_bad: OnBad = "fail",
     limit: Limit = None,
     overwrite: Overwrite = False,
     resume: Resume = False,
 ) -> None:
-    from collections import Counter
     from itertools import chain, islice
 
     from gazecore import artifacts, cli
     from gazecore.artifacts import gaze_samples
+    from gazecore.errors import Counts
     from gazecore.prep import annotation_files, gazefollow
 
     if annotations and not split:
@@ -40,14 +41,15 @@ def main(
     tables = [annotations] if annotations else [gazefollow.annotation_table(root, s) for s in splits]
     cli.plan(f"{out or 'a reference'}: gaze-samples of {', '.join(map(str, tables))}, images {images}")
 
-    counts: Counter[str] = Counter()
+    counts = Counts(on_bad)
     if annotations:
         people = annotation_files.read(annotations, root, splits[0], gazefollow.DATASET, counts)
     else:
         people = chain.from_iterable(gazefollow.read(root, s, counts) for s in splits)
     samples = cli.progress(islice(people, limit), limit, "prep")
     with output.create("gaze-samples", attrs) as writer:
-        count = gaze_samples.write(samples, writer, image_root, annotators=gazefollow.MOST_ANNOTATORS)
+        count = gaze_samples.write(samples, writer, image_root, annotators=gazefollow.MOST_ANNOTATORS, counts=counts)
+        writer.summary = dict(counts)
     cli.counted(count, "samples", counts)
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from gazecore.cli import run, usage
-from gazecore.cli_options import Images, Limit, Out, Overwrite, Resume, Split
+from gazecore.cli_options import Images, Limit, OnBad, Out, Overwrite, Resume, Split
 
 
 def main(
@@ -26,15 +26,16 @@ def main(
         bool, typer.Option("--reference-boxes", help="head boxes as published loaders make them, around hx, hy")
     ] = False,
     images: Images = "packed",
+    on_bad: OnBad = "fail",
     limit: Limit = None,
     overwrite: Overwrite = False,
     resume: Resume = False,
 ) -> None:
-    from collections import Counter
     from itertools import chain, islice
 
     from gazecore import artifacts, cli
     from gazecore.artifacts import gaze_samples
+    from gazecore.errors import Counts
     from gazecore.prep import goo
 
     if pickle and not split:
@@ -44,11 +45,12 @@ def main(
     tables = {split: pickle} if split and pickle else goo.annotation_pickles(root, split)
     cli.plan(f"{out or 'a reference'}: gaze-samples of {', '.join(map(str, tables.values()))}, images {images}")
 
-    counts: Counter[str] = Counter()
+    counts = Counts(on_bad)
     parts = (goo.read(root, s, counts, table, folder, reference_boxes) for s, table in tables.items())
     samples = islice(chain.from_iterable(parts), limit)
     with output.create("gaze-samples", attrs) as writer:
-        count = gaze_samples.write(cli.progress(samples, limit, "prep"), writer, image_root)
+        count = gaze_samples.write(cli.progress(samples, limit, "prep"), writer, image_root, counts=counts)
+        writer.summary = dict(counts)
     cli.counted(count, "samples", counts)
 
 

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 import typer
 
 from gazecore.cli import run, usage
-from gazecore.cli_options import Images, Limit, Out, Overwrite, Resume
+from gazecore.cli_options import Images, Limit, OnBad, Out, Overwrite, Resume
 
 
 def main(
@@ -29,16 +29,17 @@ def main(
     fps: Annotated[float | None, typer.Option(min=0.001, help="of a video, only so many frames a second")] = None,
     out: Out = None,
     images: Images = "packed",
+    on_bad: OnBad = "fail",
     limit: Limit = None,
     overwrite: Overwrite = False,
     resume: Resume = False,
 ) -> None:
     import os
-    from collections import Counter
     from itertools import islice
 
     from gazecore import artifacts, cli
     from gazecore.artifacts import gaze_samples
+    from gazecore.errors import Counts
     from gazecore.prep import images as photo_prep
     from gazecore.prep import videos as video_prep
 
@@ -54,14 +55,15 @@ def main(
     image_root, attrs = gaze_samples.image_attrs(images, root, output.folder)
     cli.plan(f"{out or 'a reference'}: gaze-samples of {', '.join(map(str, sources))}, images {images}")
 
-    counts: Counter[str] = Counter()
+    counts = Counts(on_bad)
     if videos:
         found = video_prep.read(videos, boxes, counts, fps, keep_headless, all_objects)
     else:
         found = photo_prep.read(sources, boxes, counts, keep_headless, all_objects)
     samples = islice(found, limit)
     with output.create("gaze-samples", attrs) as writer:
-        count = gaze_samples.write(cli.progress(samples, limit, "prep"), writer, image_root, video=True)
+        count = gaze_samples.write(cli.progress(samples, limit, "prep"), writer, image_root, video=True, counts=counts)
+        writer.summary = dict(counts)
     cli.counted(count, "samples", counts)
 
 

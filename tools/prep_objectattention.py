@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from gazecore.cli import run, usage
-from gazecore.cli_options import Images, Limit, Out, Overwrite, Resume, Split
+from gazecore.cli_options import Images, Limit, OnBad, Out, Overwrite, Resume, Split
 
 
 def main(
@@ -29,15 +29,16 @@ def main(
     every: Annotated[int, typer.Option(min=1, help="with --xml: take every Nth frame of a recording")] = 1,
     split: Split = None,
     images: Images = "packed",
+    on_bad: OnBad = "fail",
     limit: Limit = None,
     overwrite: Overwrite = False,
     resume: Resume = False,
 ) -> None:
-    from collections import Counter
     from itertools import chain, islice
 
     from gazecore import artifacts, cli
     from gazecore.artifacts import gaze_samples
+    from gazecore.errors import Counts
     from gazecore.prep import objectattention, objectattention_raw
 
     if xml != (work is not None):
@@ -45,7 +46,7 @@ def main(
     if (test_session or every != 1) and not xml:
         raise usage("--test-session and --every are for frames as recorded, with --xml")
     output = artifacts.Output(out, overwrite=overwrite, resume=resume)
-    counts: Counter[str] = Counter()
+    counts = Counts(on_bad)
     if work is not None:
         if work.resolve().is_relative_to(root.resolve()):
             raise usage(f"--work {work} lies in {root}; name a folder outside the recordings")
@@ -66,7 +67,8 @@ def main(
 
     wanted = islice(chain(first, samples), limit)
     with output.create("gaze-samples", attrs) as writer:
-        count = gaze_samples.write(cli.progress(wanted, limit, "prep"), writer, image_root, video=True)
+        count = gaze_samples.write(cli.progress(wanted, limit, "prep"), writer, image_root, video=True, counts=counts)
+        writer.summary = dict(counts)
     cli.counted(count, "samples", counts)
 
 

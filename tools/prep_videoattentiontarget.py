@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from gazecore.cli import run, usage
-from gazecore.cli_options import Images, Limit, Out, Overwrite, Resume, Split
+from gazecore.cli_options import Images, Limit, OnBad, Out, Overwrite, Resume, Split
 
 
 def main(
@@ -22,15 +22,16 @@ def main(
     ] = None,
     split: Split = None,
     images: Images = "packed",
+    on_bad: OnBad = "fail",
     limit: Limit = None,
     overwrite: Overwrite = False,
     resume: Resume = False,
 ) -> None:
-    from collections import Counter
     from itertools import chain, islice
 
     from gazecore import artifacts, cli
     from gazecore.artifacts import gaze_samples
+    from gazecore.errors import Counts
     from gazecore.prep import annotation_files, videoattentiontarget
 
     if annotations and not split:
@@ -39,7 +40,7 @@ def main(
     image_root, attrs = gaze_samples.image_attrs(images, root, output.folder)
     there = [s for s in ("train", "val", "test") if (root / "annotations" / s).is_dir()]
     splits = [split] if split else there or ["train"]
-    counts: Counter[str] = Counter()
+    counts = Counts(on_bad)
     if annotations:
         samples = annotation_files.read(annotations, root, splits[0], videoattentiontarget.DATASET, counts)
     else:
@@ -49,7 +50,8 @@ def main(
 
     wanted = islice(chain(first, samples), limit)
     with output.create("gaze-samples", attrs) as writer:
-        count = gaze_samples.write(cli.progress(wanted, limit, "prep"), writer, image_root, video=True)
+        count = gaze_samples.write(cli.progress(wanted, limit, "prep"), writer, image_root, video=True, counts=counts)
+        writer.summary = dict(counts)
     cli.counted(count, "samples", counts)
 
 

@@ -6,6 +6,7 @@ artifact, with the file's modification time, so that a file that changed since i
 
 import io
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import islice
@@ -19,7 +20,7 @@ from gazecore import images
 from gazecore.artifacts.copying import image_root
 from gazecore.artifacts.store import Artifact
 from gazecore.artifacts.writer import Writer
-from gazecore.errors import NO_INPUT, USAGE, GazeError, raise_all
+from gazecore.errors import NO_INPUT, USAGE, GazeError, settle
 from gazecore.records import GazeSample
 
 BLOCK = 256
@@ -50,6 +51,7 @@ def write(
     image_root: Path | str = PACKED,
     annotators: int = 1,
     video: bool = False,
+    counts: Counter[str] | None = None,
 ) -> int:
     """Append samples; those that a resumed writer already has are passed over. Returns the number of samples.
 
@@ -57,70 +59,79 @@ def write(
                 that decoding would hold up; a folder: their paths relative to it
     annotators  rows of gaze_targets; more in a sample is an error
     video       store clip, track_id, frame and time_s too
+    counts      errors.Counts that skip leave the people of images out that cannot be decoded
+    Errors: all images that cannot be decoded, at the end.
     """
     samples = iter(samples)
-    done, scenes = writer.rows(), 0
-    recent: dict[Path | bytes, int] = {}
-    problems: list[str] = []
-    for start in range(0, done, BLOCK):  # the scenes of what is there already: the next sample may look at the last one
-        block = list(islice(samples, min(BLOCK, done - start)))
-        scenes += len(_image_rows(block, recent, scenes)[1])
+    scenes = _Scenes(image_root)
+    done, passed = writer.rows(), 0
     while block := list(islice(samples, BLOCK)):
-        columns = _columns(block, annotators) | (_video_columns(block) if video else {})
-        writer.append(image_index=np.array(_add_scenes(block, writer, recent, image_root, problems)), **columns)
-        done += len(block)
-    raise_all(problems, "images that cannot be decoded", "Fetch them again, or take their rows out of the annotations.")
-    return done
+        rows, block, fresh = scenes.place(block)
+        passed += len(block)
+        if passed <= done:  # there already: the next sample may look at the last of their scenes
+            continue
+        if fresh:
+            writer.append(dim="image", **fresh)
+        if block:
+            columns = _columns(block, annotators) | (_video_columns(block) if video else {})
+            writer.append(image_index=np.array(rows), **columns)
+    next_step = "Fetch them again, or take their rows out of the annotations."
+    settle(scenes.problems, Counter() if counts is None else counts, "images that cannot be decoded", next_step)
+    return passed
 
 
-def _add_scenes(
-    block: list[GazeSample], writer: Writer, recent: dict[Path | bytes, int], root: Path | str, problems: list[str]
-) -> list[int]:
-    """The image row of each sample; scenes that are not there yet are appended."""
-    rows, fresh = _image_rows(block, recent, writer.rows("image"))
-    if not fresh:
-        return rows
-    table = {"image_size_px": np.array([s.image_size for s in fresh])}
-    if isinstance(root, str):
-        names = [s.image_name for s in fresh]
-        packed = [_encoded(sample, root == PIXELS, problems) for sample in fresh]
-        writer.append(dim="image", image_name=names, image_data=packed, **table)
-    else:
+class _Scenes:
+    """The rows of scenes as they come, each once; those that cannot be decoded are left out, with their people."""
+
+    def __init__(self, stored: Path | str):
+        self._stored, self._count = stored, 0
+        self._recent: dict[Path | bytes, int] = {}
+        self._bad: set[Path | bytes] = set()
+        self.problems: list[str] = []
+
+    def place(self, block: list[GazeSample]) -> tuple[list[int], list[GazeSample], dict[str, Any]]:
+        """The image row of each sample that stays, those samples, and the columns of the scenes that are new."""
+        fresh: list[GazeSample] = []
+        encoded: list[bytes] = []
+        rows: list[int] = []
+        stay: list[GazeSample] = []
+        for sample in block:
+            if sample.image in self._bad:
+                continue
+            if sample.image not in self._recent:
+                if isinstance(self._stored, str):
+                    try:
+                        encoded.append(_encoded(sample, self._stored == PIXELS))
+                    except GazeError as error:
+                        self.problems.append(f"{sample.image_name}: {error}")
+                        self._bad.add(sample.image)
+                        continue
+                self._recent[sample.image] = self._count + len(fresh)
+                fresh.append(sample)
+            rows.append(self._recent[sample.image])
+            stay.append(sample)
+        self._count += len(fresh)
+        while len(self._recent) > (RECENT_PATHS if isinstance(block[-1].image, Path) else RECENT_BYTES):
+            del self._recent[next(iter(self._recent))]
+        return rows, stay, self._columns(fresh, encoded) if fresh else {}
+
+    def _columns(self, fresh: list[GazeSample], encoded: list[bytes]) -> dict[str, Any]:
+        table: dict[str, Any] = {"image_size_px": np.array([s.image_size for s in fresh])}
+        if isinstance(self._stored, str):
+            return table | {"image_name": [s.image_name for s in fresh], "image_data": encoded}
         paths = [_path(sample) for sample in fresh]
-        names = [Path(os.path.relpath(path, root)).as_posix() for path in paths]
-        times = [path.stat().st_mtime for path in paths]
-        writer.append(dim="image", image_name=names, image_mtime_s=np.array(times), **table)
-    return rows
+        names = [Path(os.path.relpath(path, self._stored)).as_posix() for path in paths]
+        return table | {"image_name": names, "image_mtime_s": np.array([path.stat().st_mtime for path in paths])}
 
 
-def _image_rows(
-    block: list[GazeSample], recent: dict[Path | bytes, int], first: int
-) -> tuple[list[int], list[GazeSample]]:
-    """The image row of each sample, and the samples whose scene is new: those get the rows from `first` on."""
-    rows: list[int] = []
-    fresh: list[GazeSample] = []
-    for sample in block:
-        if sample.image not in recent:
-            recent[sample.image] = first + len(fresh)
-            fresh.append(sample)
-        rows.append(recent[sample.image])
-    while len(recent) > (RECENT_PATHS if isinstance(block[-1].image, Path) else RECENT_BYTES):
-        del recent[next(iter(recent))]
-    return rows, fresh
-
-
-def _encoded(sample: GazeSample, decoded: bool, problems: list[str]) -> bytes:
+def _encoded(sample: GazeSample, decoded: bool) -> bytes:
     """The bytes to store; a JPEG without its end mark is decoded once, to learn whether it was cut short."""
+    if decoded:
+        return images.encode_pixels(images.load(sample.image))
     data = sample.image if isinstance(sample.image, bytes) else sample.image.read_bytes()
-    try:
-        if decoded:
-            return images.encode_pixels(images.load(sample.image))
-        if data.startswith(PNG) or (data.startswith(JPEG) and END_OF_JPEG in data[-64:]):
-            return data
-        pixels = images.load(sample.image)
-    except GazeError as error:
-        problems.append(f"{sample.image_name}: {error}")
+    if data.startswith(PNG) or (data.startswith(JPEG) and END_OF_JPEG in data[-64:]):
         return data
+    pixels = images.load(sample.image)
     if data.startswith(JPEG):
         return data
     stream = io.BytesIO()

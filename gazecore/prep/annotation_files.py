@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gazecore import images
-from gazecore.errors import NO_INPUT, GazeError, raise_all
+from gazecore.errors import NO_INPUT, GazeError, settle
 from gazecore.prep import boxes
 from gazecore.records import GazeSample
 
@@ -88,7 +88,7 @@ def read(table: Path, root: Path, split: str, dataset: str, counts: Counter[str]
             track_id=head.track if of_video else "",
             frame=float(frame) if of_video and frame.isdecimal() else np.nan,
         )
-    raise_all(problems, f"{table} cannot be used as it is")
+    settle(problems, counts, f"{table} cannot be used as it is")
 
 
 def _json_heads(table: Path, problems: list[str]) -> Iterator[Head]:

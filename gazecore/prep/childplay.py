@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gazecore import images
-from gazecore.errors import NO_INPUT, GazeError, raise_all
+from gazecore.errors import NO_INPUT, GazeError, settle
 from gazecore.prep import boxes
 from gazecore.records import GazeSample
 
@@ -79,7 +79,7 @@ def read(root: Path, split: str, counts: Counter[str]) -> Iterator[GazeSample]:
                 frame=float(row.frame),
             )
     lost = any("no such image" in problem for problem in problems)
-    raise_all(problems, f"{root} cannot be used as it is", NEXT_STEP if lost else "")
+    settle(problems, counts, f"{root} cannot be used as it is", NEXT_STEP if lost else "")
 
 
 def tables(root: Path, split: str) -> list[Path]:

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from gazecore import images
-from gazecore.errors import NO_INPUT, GazeError, raise_all
+from gazecore.errors import NO_INPUT, GazeError, settle
 from gazecore.prep import boxes
 from gazecore.records import GazeSample
 
@@ -81,7 +81,7 @@ def read(root: Path, split: str, counts: Counter[str], repair: bool = True) -> I
             dataset=DATASET,
         )
 
-    raise_all(problems, str(table), NOT_EXTENDED if any(ORIGINAL in problem for problem in problems) else "")
+    settle(problems, counts, str(table), NOT_EXTENDED if any(ORIGINAL in problem for problem in problems) else "")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from gazecore import images
-from gazecore.errors import NO_INPUT, GazeError, raise_all
+from gazecore.errors import NO_INPUT, GazeError, settle
 from gazecore.prep import boxes
 from gazecore.prep.goo_pickle import Records, read_records
 from gazecore.records import GazeSample
@@ -101,7 +101,7 @@ def read(
             dataset=SYNTH if records.synthetic[number] else REAL,
         )
 
-    raise_all(problems, f"{table} and {folder} cannot be used as they are")
+    settle(problems, counts, f"{table} and {folder} cannot be used as they are")
 
 
 def annotation_pickles(root: Path, split: str | None = None) -> dict[str, Path]:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gazecore import images
-from gazecore.errors import NO_INPUT, UNAVAILABLE, GazeError, raise_all
+from gazecore.errors import NO_INPUT, UNAVAILABLE, GazeError, raise_all, settle
 from gazecore.prep import boxes as head_boxes
 from gazecore.prep import labelimg
 from gazecore.records import GazeSample
@@ -111,7 +111,7 @@ def read(
                 frame=float(path.stem) if of_video else np.nan,
             )
 
-    raise_all(problems, "images or boxes cannot be used")
+    settle(problems, counts, "images or boxes cannot be used")
     if without_head == len(named) and not allow_missing:
         next_step = "give head boxes of your own" if boxes_of is None else "check that the box files name these images"
         raise GazeError(f"none of the {len(named)} images has a head box: {next_step}.")

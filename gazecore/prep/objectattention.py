@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from gazecore import images
-from gazecore.errors import raise_all
+from gazecore.errors import settle
 from gazecore.prep.videoattentiontarget import Track, tables_of
 from gazecore.records import GazeSample
 
@@ -58,7 +58,7 @@ def read(root: Path, split: str, counts: Counter[str], repair: bool = True) -> I
             track.add(path, fields[1:], f"{where}, line {number}", problems)
         yield from track.samples(counts, problems, repair)
 
-    raise_all(problems, f"{root} cannot be used as it is")
+    settle(problems, counts, f"{root} cannot be used as it is")
 
 
 def _frames(folder: Path) -> tuple[dict[str, Path], dict[int, Path]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gazecore import images
-from gazecore.errors import EXISTS, NO_INPUT, USAGE, GazeError, raise_all
+from gazecore.errors import EXISTS, NO_INPUT, USAGE, GazeError, settle
 from gazecore.prep import labelimg
 from gazecore.prep.labelimg import Annotation, Recording
 
@@ -54,7 +54,7 @@ def find(root: Path, counts: Counter[str]) -> list[Sequence]:
             problems.append(f"{setting} and {folders[key]} would both become {'/'.join(key)}; rename one")
             continue
         sequences.setdefault(key, Sequence(*key, [])).recordings.append(recording)
-    raise_all(problems, f"{root}: recordings cannot be used", LAYOUT)
+    settle(problems, counts, f"{root}: recordings cannot be used", LAYOUT)
     if not sequences:
         raise GazeError(f"{root} holds no frames; {LAYOUT}.", NO_INPUT)
     return list(sequences.values())

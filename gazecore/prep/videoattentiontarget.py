@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from gazecore import geometry, images
-from gazecore.errors import NO_INPUT, GazeError, raise_all
+from gazecore.errors import NO_INPUT, GazeError, settle
 from gazecore.prep import boxes
 from gazecore.records import GazeSample
 
@@ -49,7 +49,7 @@ def read(root: Path, split: str, counts: Counter[str], repair: bool = True) -> I
                 track.add(path, fields[1:], f"{where}, line {number}", problems)
         yield from track.samples(counts, problems, repair)
 
-    raise_all(problems, f"{root} cannot be used as it is")
+    settle(problems, counts, f"{root} cannot be used as it is")
 
 
 def tables_of(root: Path, split: str, patterns: tuple[str, ...], tables: str, frames: str) -> list[Path]:

@@ -182,10 +182,10 @@ def test_a_missing_chunk_is_found(tmp_path, fill):
 
 
 def test_an_image_that_cannot_be_decoded_is_found(tmp_path):
-    with artifacts.create(tmp_path / "a.zarr", "eye-samples") as made:
-        made.append(sample_id=["a"], eye=["left"], eye_image_data=[b"no image"])
+    with artifacts.create(tmp_path / "a.zarr", "gaze-samples") as made:
+        made.append(dim="image", image_name=["a"], image_size_px=np.array([[4, 4]]), image_data=[b"no image"])
     with artifacts.open(tmp_path / "a.zarr") as artifact:
-        assert any("eye_image_data[0] cannot be decoded" in problem for problem in checks.problems(artifact))
+        assert any("image_data[0] cannot be decoded" in problem for problem in checks.problems(artifact))
 
 
 def test_documents_lie_in_the_package():

@@ -65,14 +65,12 @@ def test_packed_images_lie_across_mapped_chunks_of_which_few_are_open(tmp_path, 
     monkeypatch.setattr(shards, "PACKED_CHUNK", 64)
     monkeypatch.setattr(mapped, "MOST_MAPS", 2)
     images = [bytes([i]) * (i * 37 % 101) for i in range(40)]
-    with artifacts.create(tmp_path / "a.zarr", "eye-samples") as writer:
-        writer.append(
-            eye_image_data=images, labels=np.zeros((40, 2, 2), np.uint8), sample_id=["x"] * 40, eye=["left"] * 40
-        )
+    with artifacts.create(tmp_path / "a.zarr", "gaze-samples") as writer:
+        writer.append(dim="image", image_data=images, image_name=["x"] * 40, image_size_px=np.ones((40, 2), int))
     with artifacts.open(tmp_path / "a.zarr") as artifact:
-        packed = artifact.packed("eye_image_data")
+        packed = artifact.packed("image_data")
         assert [packed[i] for i in (*range(40), 3, 39, 1)] == [*images, images[3], images[39], images[1]]
-        assert len(artifact["eye_image_data"].mapped._maps) == 2
+        assert len(artifact["image_data"].mapped._maps) == 2
 
 
 def test_a_cut_chunk_of_packed_images_is_an_error_not_half_an_image(samples, tmp_path):
