@@ -184,6 +184,9 @@ def test_a_missing_chunk_is_found(tmp_path, fill):
 def test_an_image_that_cannot_be_decoded_is_found(tmp_path):
     with artifacts.create(tmp_path / "a.zarr", "gaze-samples") as made:
         made.append(dim="image", image_name=["a"], image_size_px=np.array([[4, 4]]), image_data=[b"no image"])
+        made.append(
+            sample_id=["a"], image_index=np.array([0]), head_box_px=np.ones((1, 4)), gaze_targets=np.zeros((1, 1, 2))
+        )
     with artifacts.open(tmp_path / "a.zarr") as artifact:
         assert any("image_data[0] cannot be decoded" in problem for problem in checks.problems(artifact))
 

@@ -67,6 +67,9 @@ def test_packed_images_lie_across_mapped_chunks_of_which_few_are_open(tmp_path, 
     images = [bytes([i]) * (i * 37 % 101) for i in range(40)]
     with artifacts.create(tmp_path / "a.zarr", "gaze-samples") as writer:
         writer.append(dim="image", image_data=images, image_name=["x"] * 40, image_size_px=np.ones((40, 2), int))
+        writer.append(
+            sample_id=["a"], image_index=np.array([0]), head_box_px=np.ones((1, 4)), gaze_targets=np.zeros((1, 1, 2))
+        )
     with artifacts.open(tmp_path / "a.zarr") as artifact:
         packed = artifact.packed("image_data")
         assert [packed[i] for i in (*range(40), 3, 39, 1)] == [*images, images[3], images[39], images[1]]

@@ -8,7 +8,6 @@ from gazecore import models
 from gazecore.errors import DATA, UNAVAILABLE, USAGE, GazeError
 from gazecore.models.vtd import Vtd, VtdConfig
 
-
 SLOW = ("mask2former",)  # transformers is imported
 
 
