@@ -9,6 +9,7 @@ from gazecore import __version__
 from gazecore.cli import EPILOG, LazyGroup
 
 DATA, HEATMAPS, FOLLOWING = "Make data", "Heat maps", "Gaze following"
+EYES = "Eyes"
 LOOK, ARTIFACTS, WHOLE = "Look", "Artifacts", "Whole"
 
 # in the order of the work: name -> (module, first line of its help, panel)
@@ -48,6 +49,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "Prepare ObjectAttention: its tables and frames, or frames as recorded with labelImg's XML, as one artifact.",
         DATA,
     ),
+    "prep-eyes": (
+        "gazecore.tools.prep_eyes",
+        "Prepare eye regions with label masks: folders, OpenEDS, or eyes rendered on the spot.",
+        DATA,
+    ),
     "eval-heatmaps": (
         "gazecore.tools.eval_heatmaps",
         "Score heat maps against reference maps or fixations: CC, KL, SIM, NSS, AUC and more.",
@@ -72,6 +78,31 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "gazecore.tools.export_following",
         "Export a gaze-following model for other programs: a .pt2 of PyTorch, or ONNX (needs gazecore[onnx]).",
         FOLLOWING,
+    ),
+    "train-eyes": (
+        "gazecore.tools.train_eyes",
+        "Train eye segmentation on prepared samples: SegFormer, RITnet, Mask2Former; killed at any moment, --resume goes on.",
+        EYES,
+    ),
+    "segment-eyes": (
+        "gazecore.tools.segment_eyes",
+        "Segment eye regions: a mask of iris, pupil and sclera for every image of samples, a folder, an array or a video.",
+        EYES,
+    ),
+    "eval-eyes": (
+        "gazecore.tools.eval_eyes",
+        "Score eye segmentation: masks from the pipe, or samples with --checkpoint.",
+        EYES,
+    ),
+    "pir": (
+        "gazecore.tools.pir",
+        "Measure the pupil-iris ratio frame by frame: a folder of images, a video, an array, or masks.",
+        EYES,
+    ),
+    "plr": (
+        "gazecore.tools.plr",
+        "Measure pupil light reflexes: clean the trace, then latency, amplitude, velocities and recovery of each trial.",
+        EYES,
     ),
     "visualize": (
         "gazecore.tools.visualize",
