@@ -45,3 +45,24 @@ def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(work: Path):
 def test_a_run_folder_that_is_there_is_not_touched(work: Path):
     done = shell(f"{LINE} --steps 1 -o whole", work)
     assert done.returncode == 73 and "--resume goes on with it" in done.stderr
+
+
+def test_every_epoch_that_a_run_kept_is_scored_and_drawn(work: Path):
+    done = shell(f"{LINE} --steps 9 --set validate_every=100 --validate-on test --keep-epochs -o kept", work)
+    assert done.returncode == 0, done.stderr
+    epochs = sorted(path.stem for path in (work / "kept" / "epochs").iterdir())
+    assert epochs == [f"{number:04}" for number in range(1, len(epochs) + 1)] and epochs
+    done = shell(
+        "gz eval-following gf.zarr --split test --checkpoint kept --every-epoch --device cpu -o epochs.zarr --json "
+        "> epochs.json && gz visualize epochs.zarr -o epochs",
+        work,
+    )
+    assert done.returncode == 0, done.stderr
+    document = json.loads((work / "epochs.json").read_text())
+    assert [row["epoch"] for row in document["epochs"]] == list(range(1, len(epochs) + 1))
+    assert document["centre_l2"] > 0 and len(list((work / "epochs").glob("*.png"))) == 1
+
+
+def test_a_folder_without_epochs_says_how_to_keep_them(work: Path):
+    done = shell("gz eval-following gf.zarr --checkpoint whole --every-epoch", work)
+    assert done.returncode == 66 and "gz train-following --keep-epochs keeps them" in done.stderr
