@@ -61,17 +61,18 @@ def main(
     from gazecore import artifacts, cli
     from gazecore.artifacts import selection
     from gazecore.errors import STOPPED, GazeError
-    from gazecore.train import eyes_recipes, folder
+    from gazecore.train import folder, recipes
+    from gazecore.train.eyes_recipes import RECIPES
 
     first, several = os.environ.get("RANK", "0") == "0", os.environ.get("WORLD_SIZE", "1") != "1"
     if first:
         folder.check(out, resume, overwrite)
     if several and input == "-":
         raise usage("several processes cannot read one pipe: name the artifact")
-    recipe = eyes_recipes.chosen(preset, given, set or [])
+    recipe = recipes.chosen(RECIPES, preset, given, set or [])
     (samples,) = artifacts.inputs(input, kind="eye-samples")
-    rows = selection.rows(samples, split=split or eyes_recipes.split_of(samples, "train"), limit=limit)
-    held = eyes_recipes.validation(samples, validate_on)
+    rows = selection.rows(samples, split=split or recipes.split_of(samples, "train"), limit=limit)
+    held = recipes.validation(samples, validate_on)
     cli.plan(f"{out}: {recipe.model}, {len(rows)} samples, at most {recipe.epochs} epochs", *recipe.lines())
 
     if first:

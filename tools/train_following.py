@@ -18,16 +18,8 @@ from gazecore.cli import usage
 from gazecore.cli_options import Device, Input, Limit, Overwrite, Resume, Seed, Split, Weights, Workers
 
 PRESETS = "tiny, {vtd,vtd-temporal}-tiny; vtd-{gazefollow,videoattentiontarget,objectattention}, gazelle-..."
-FREE = (
-    "input",
-    "epochs",
-    "steps",
-    "keep_epochs",
-    "save_every",
-    "log",
-    "workers",
-    "device",
-)  # may differ when a run goes on
+# may differ when a run goes on
+FREE = ("input", "epochs", "steps", "keep_epochs", "save_every", "log", "workers", "device")
 
 
 def main(
@@ -77,7 +69,7 @@ def main(
     from gazecore import artifacts, cli
     from gazecore.artifacts import selection
     from gazecore.errors import STOPPED, GazeError
-    from gazecore.train import folder, following_recipes
+    from gazecore.train import folder, following_recipes, recipes
 
     first, several = os.environ.get("RANK", "0") == "0", os.environ.get("WORLD_SIZE", "1") != "1"
     if first:
@@ -86,9 +78,9 @@ def main(
         raise usage("several processes cannot read one pipe: name the artifact")
     recipe = following_recipes.chosen(preset, given, set or [])
     (samples,) = artifacts.inputs(input, kind="gaze-samples")
-    split = split or following_recipes.split_of(samples, "train")
+    split = split or recipes.split_of(samples, "train")
     rows = selection.rows(samples, split=split, limit=limit)
-    held = following_recipes.validation(samples, validate_on)
+    held = recipes.validation(samples, validate_on)
     cli.plan(f"{out}: {recipe.model}, {len(rows)} samples, at most {recipe.epochs} epochs", *recipe.lines())
 
     if first:

@@ -1,9 +1,7 @@
 """Training of eye segmentation: annotated eye regions -> a checkpoint; the recipes are in eyes_recipes.py."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from math import cos, pi
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +14,11 @@ from torch import Tensor, nn
 from gazecore import checkpoints, models
 from gazecore import segmentation_losses as losses
 from gazecore.artifacts import Artifact, selection
-from gazecore.data.eyes import EyeBatch, Eyes, Place, held_out, loaded, preprocessing_of, restored
+from gazecore.data.eyes import EyeBatch, Eyes, held_out, loaded, preprocessing_of, restored
 from gazecore.errors import USAGE, GazeError
 from gazecore.metrics import eyes as metrics
 from gazecore.train.eyes_recipes import Recipe
+from gazecore.train.recipes import learning_rate, places
 from gazecore.train.run import Run
 
 
@@ -53,7 +52,7 @@ def train(
         return found
 
     with run:
-        run.start(model, name, make_optimizer(model, recipe), learning_rate(recipe, total), total)
+        run.start(model, name, make_optimizer(model, recipe), learning_rate(recipe, lengths, total), total)
         model.train()
         run.after_update(every, scores)  # what a stopped run had still to do
         for (epoch, update), batch in loaded(loader, places(lengths, run.step, total), workers):
@@ -175,30 +174,3 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         {"params": [value for value in trained if value.ndim <= 1], "weight_decay": 0.0},
     ]
     return kinds[recipe.optimizer]([group for group in groups if group["params"]], lr=recipe.lr, fused=True)
-
-
-def learning_rate(recipe: Recipe, total: int) -> Callable[[int, float], float]:
-    """(updates done, a group's rate) -> its rate in the next update."""
-    shapes: dict[str, Callable[[float], float]] = {
-        "constant": lambda done: 1.0,
-        "cosine": lambda done: (1 + cos(pi * done)) / 2,
-        "poly": lambda done: (1 - done) ** 0.9,
-    }
-    if recipe.schedule not in shapes:
-        raise GazeError(f"--set schedule={recipe.schedule}: expected {', '.join(shapes)}", USAGE)
-
-    def rate(step: int, own: float) -> float:
-        warm = min(1.0, (step + 1) / recipe.warmup) if recipe.warmup else 1.0
-        return warm * (recipe.final_lr + (own - recipe.final_lr) * shapes[recipe.schedule](min(step / total, 1.0)))
-
-    return rate
-
-
-def places(lengths: Sequence[int], step: int, total: int) -> Iterator[Place]:
-    """(epoch, update in it) of every update after `step`, up to `total`."""
-    done = 0
-    for epoch, length in enumerate(lengths):
-        for update in range(length):
-            if step <= done < total:
-                yield epoch, update
-            done += 1

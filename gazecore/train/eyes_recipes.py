@@ -1,17 +1,11 @@
 """The recipes of eye segmentation: settings, where they come from and the scores to expect beside them."""
 
 import dataclasses
-import difflib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
-from gazecore import artifacts
-from gazecore.artifacts import Artifact
-from gazecore.errors import NO_INPUT, USAGE, GazeError
+from gazecore.errors import USAGE, GazeError
 
 LOSSES = ("ce-dice", "focal", "tversky", "boundary", "ritnet", "own")
 
@@ -96,71 +90,3 @@ RECIPES = {
         warmup=500, loss="own", clip=0.01,
     ),
 }  # fmt: skip
-
-
-def chosen(preset: str, options: Mapping[str, Any], settings: Sequence[str] = ()) -> Recipe:
-    """A preset, changed by options (name -> value; None and names that are no field of a recipe change nothing) and by
-    settings, "name=value" or "model.name=value" with values as in YAML.
-
-    Errors: an unknown preset, field or setting; a value of another kind.
-    """
-    if preset not in RECIPES:
-        raise GazeError(f"no preset {preset!r}; {_hint(preset, RECIPES)}", USAGE)
-    fields = {f.name: f for f in dataclasses.fields(Recipe) if f.name not in ("model_options", "expected")}
-    changes = {key: value for key, value in options.items() if key in fields and value is not None}
-    found = replace(RECIPES[preset], **changes)
-    for setting in settings:
-        name, equals, text = setting.partition("=")
-        if not equals:
-            raise GazeError(f"--set {setting}: expected NAME=VALUE", USAGE)
-        if name.startswith("model."):
-            change = {name.removeprefix("model."): yaml.safe_load(text)}
-            found = replace(found, model_options={**found.model_options, **change})
-        elif name in fields:
-            found = replace(found, **{name: _typed(text, str(fields[name].type), name)})
-        else:
-            raise GazeError(f"--set {name}: no such setting; {_hint(name, [*fields, 'model.NAME'])}", USAGE)
-    return found
-
-
-def _hint(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
-
-
-def _typed(text: str, kind: str, name: str) -> Any:
-    """A setting's value in the type of the recipe's field, such as "float | None" or "<class 'int'>"."""
-    kinds = kind.removeprefix("<class '").removesuffix("'>").split(" | ")
-    if text in ("null", "none", "None") and "None" in kinds:
-        return None
-    try:
-        return {"int": int, "float": float, "str": str}[kinds[0]](text)
-    except ValueError as error:
-        raise GazeError(f"--set {name}={text}: expected {' or '.join(kinds)}", USAGE) from error
-
-
-def split_of(samples: Artifact, wanted: str) -> str | None:
-    """The split, if the artifact has it."""
-    return wanted if "split" in samples and wanted in samples["split"].whole() else None
-
-
-def validation(samples: Artifact, validate_on: str | None) -> Artifact | float | str | None:
-    """What --validate-on names: a share ("10%"), an artifact, or a split; without it val, if there is one.
-
-    Errors: what is neither.
-    """
-    if validate_on is None:
-        return split_of(samples, "val")
-    if validate_on.endswith("%"):
-        try:
-            share = float(validate_on[:-1]) / 100
-        except ValueError:
-            share = 0.0
-        if not 0 < share < 1:
-            raise GazeError(f"--validate-on {validate_on}: expected a share between 0% and 100%", USAGE)
-        return share
-    if Path(validate_on).exists():
-        return artifacts.open(validate_on, kind="eye-samples")
-    if split_of(samples, validate_on) is None:
-        raise GazeError(f"--validate-on {validate_on}: neither an artifact nor a split of {samples.path}", NO_INPUT)
-    return validate_on

@@ -4,9 +4,7 @@ The recipes are in following_recipes.py; here are the loop and what it is made o
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from math import cos, pi
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,6 @@ from gazecore.data.following_loader import (
     People,
     Photos,
     Piece,
-    Place,
     Share,
     Tracks,
     every_nth_frame,
@@ -39,6 +36,7 @@ from gazecore.models.vtd_temporal import VtdTemporal
 from gazecore.train.features import Features, cached
 from gazecore.train.following_guide import Guide
 from gazecore.train.following_recipes import Recipe
+from gazecore.train.recipes import learning_rate, places
 from gazecore.train.run import Run
 
 TRUNKS = {"vtd": ("conv1_", "bn1_", "layer"), "gazelle": ("backbone.",)}  # the parameters that --freeze trunk leaves
@@ -284,34 +282,6 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer not in kinds:
         raise GazeError(f"--set optimizer={recipe.optimizer}: expected {', '.join(kinds)}", USAGE)
     return kinds[recipe.optimizer](groups, weight_decay=recipe.weight_decay, fused=True)
-
-
-def learning_rate(recipe: Recipe, lengths: Sequence[int], total: int) -> Callable[[int, float], float]:
-    """(updates done, a group's rate) -> its rate in the next update."""
-    ends = np.cumsum(lengths)
-
-    def rate(step: int, own: float) -> float:
-        own *= min(1.0, (step + 1) / recipe.warmup) if recipe.warmup else 1.0
-        if recipe.schedule == "constant":
-            return own
-        done = step / total
-        if recipe.schedule == "cosine-epochs":
-            done = int(np.searchsorted(ends, step, side="right")) / len(lengths)
-        return recipe.final_lr + (own - recipe.final_lr) * (1 + cos(pi * min(done, 1.0))) / 2
-
-    if recipe.schedule not in ("constant", "cosine", "cosine-epochs"):
-        raise GazeError(f"--set schedule={recipe.schedule}: expected constant, cosine or cosine-epochs", USAGE)
-    return rate
-
-
-def places(lengths: Sequence[int], step: int, total: int) -> Iterator[Place]:
-    """(epoch, update in it) of every update after `step`, up to `total`."""
-    done = 0
-    for epoch, length in enumerate(lengths):
-        for update in range(length):
-            if step <= done < total:
-                yield epoch, update
-            done += 1
 
 
 def divide(

@@ -1,17 +1,11 @@
 """The recipes of gaze following: settings, where they come from and the scores to expect beside them."""
 
 import dataclasses
-import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
-from gazecore import artifacts
-from gazecore.artifacts import Artifact
-from gazecore.errors import NO_INPUT, USAGE, GazeError
+from gazecore.train import recipes
 
 
 @dataclass(frozen=True)
@@ -140,77 +134,7 @@ RECIPES = {
 
 
 def chosen(preset: str, options: Mapping[str, Any], settings: Sequence[str] = ()) -> Recipe:
-    """A preset, changed by options (name -> value; None and names that are no field of a recipe change nothing) and by
-    settings, "name=value" or "model.name=value" with values as in YAML.
-
-    "tiny" with another model is that model's tiny recipe. Errors: an unknown preset, field or setting; a value of
-    another kind; settings that do not go together.
-    """
+    """A preset changed by options and settings, see recipes.chosen; "tiny" with another model is its tiny recipe."""
     if preset == "tiny" and f"{options.get('model')}-tiny" in RECIPES:
         preset, options = f"{options['model']}-tiny", {**options, "model": None}
-    if preset not in RECIPES:
-        close = difflib.get_close_matches(preset, RECIPES, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(RECIPES)}"
-        raise GazeError(f"no preset {preset!r}; {hint}", USAGE)
-    fields = {f.name: f for f in dataclasses.fields(Recipe) if f.name not in ("model_options", "expected")}
-    changes = {key: value for key, value in options.items() if key in fields and value is not None}
-    found = replace(RECIPES[preset], **changes)
-    for setting in settings:
-        name, equals, text = setting.partition("=")
-        if not equals:
-            raise GazeError(f"--set {setting}: expected NAME=VALUE", USAGE)
-        if name.startswith("model."):
-            change = {name.removeprefix("model."): yaml.safe_load(text)}
-            found = replace(found, model_options={**found.model_options, **change})
-        elif name in fields:
-            found = replace(found, **{name: _typed(text, _kind(fields[name].type), name)})
-        else:
-            close = difflib.get_close_matches(name, fields, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(fields)} and model.NAME"
-            raise GazeError(f"--set {name}: no such setting; {hint}", USAGE)
-    return found
-
-
-def _kind(annotation: Any) -> str:
-    """A field's type as it is written: "str", "float | None"."""
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
-
-
-def _typed(text: str, kind: str, name: str) -> Any:
-    """A setting's value in the type of the recipe's field, such as "float | None"."""
-    kinds = kind.split(" | ")
-    if text in ("null", "none", "None") and "None" in kinds:
-        return None
-    try:
-        if kinds[0] == "bool":
-            return {"true": True, "false": False}[text.lower()]
-        return {"int": int, "float": float, "str": str}[kinds[0]](text)
-    except (KeyError, ValueError) as error:
-        raise GazeError(f"--set {name}={text}: expected {kind}", USAGE) from error
-
-
-def split_of(samples: Artifact, wanted: str) -> str | None:
-    """The split, if the artifact has it."""
-    return wanted if "split" in samples and wanted in samples["split"].whole() else None
-
-
-def validation(samples: Artifact, validate_on: str | None) -> Artifact | float | str | None:
-    """What --validate-on names: a share ("10%"), an artifact, or a split; without it val, if there is one.
-
-    Errors: what is neither.
-    """
-    if validate_on is None:
-        return split_of(samples, "val")
-    if validate_on.endswith("%"):
-        try:
-            share = float(validate_on[:-1]) / 100
-        except ValueError:
-            share = 0.0
-        if not 0 < share < 1:
-            raise GazeError(f"--validate-on {validate_on}: expected a share between 0% and 100%", USAGE)
-        return share
-    if Path(validate_on).exists():
-        return artifacts.open(validate_on, kind="gaze-samples")
-    if split_of(samples, validate_on) is None:
-        raise GazeError(f"--validate-on {validate_on}: neither an artifact nor a split of {samples.path}", NO_INPUT)
-    return validate_on
+    return recipes.chosen(RECIPES, preset, options, settings)

@@ -12,8 +12,9 @@ from gazecore.artifacts import eye_samples
 from gazecore.data.eyes import Eyes, preprocessing_of
 from gazecore.errors import GazeError
 from gazecore.prep import eyes as prep
-from gazecore.train import eyes_recipes, folder
-from gazecore.train.eyes import build, learning_rate, loss_of, train
+from gazecore.train import folder, recipes
+from gazecore.train.eyes import build, loss_of, train
+from gazecore.train.eyes_recipes import RECIPES, Recipe
 from gazecore.train.run import Run, Settings
 
 QUICK = ["schedule=constant", "warmup=0", "model.long_side=64"]
@@ -27,8 +28,8 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> artifacts.Artifact:
     return artifacts.open(path)
 
 
-def recipe_of(*settings: str, **options) -> eyes_recipes.Recipe:
-    return eyes_recipes.chosen("segformer-tiny-quick", {"batch_size": 4, **options}, [*QUICK, *settings])
+def recipe_of(*settings: str, **options) -> Recipe:
+    return recipes.chosen(RECIPES, "segformer-tiny-quick", {"batch_size": 4, **options}, [*QUICK, *settings])
 
 
 def trained(samples: artifacts.Artifact, out: Path, steps: int, resume: bool = False, **changes) -> dict:
@@ -88,13 +89,13 @@ def test_a_run_starts_from_a_checkpoint_of_the_same_model_only(samples, tmp_path
 
 def test_wishes_that_cannot_be_fulfilled_are_said_at_once():
     with pytest.raises(GazeError, match="did you mean segformer-tiny"):
-        eyes_recipes.chosen("segformer-tny", {})
+        recipes.chosen(RECIPES, "segformer-tny", {})
     with pytest.raises(GazeError, match="no such setting; did you mean lr"):
-        eyes_recipes.chosen("eyes", {}, ["lrr=1"])
+        recipes.chosen(RECIPES, "eyes", {}, ["lrr=1"])
     with pytest.raises(GazeError, match="expected int"):
-        eyes_recipes.chosen("eyes", {}, ["batch_size=many"])
+        recipes.chosen(RECIPES, "eyes", {}, ["batch_size=many"])
     with pytest.raises(GazeError, match="expected ce-dice"):
-        eyes_recipes.chosen("eyes", {}, ["loss=mse"])
+        recipes.chosen(RECIPES, "eyes", {}, ["loss=mse"])
     with pytest.raises(GazeError, match="vtd is no model of eyes; there are segformer"):
         build(recipe_of(model="vtd"), None)
     with pytest.raises(GazeError, match="no loss of its own"):
@@ -102,6 +103,6 @@ def test_wishes_that_cannot_be_fulfilled_are_said_at_once():
 
 
 def test_the_rate_warms_up_and_falls_to_its_end():
-    rate = learning_rate(eyes_recipes.chosen("eyes", {}, ["warmup=10", "final_lr=0.0001"]), 100)
+    rate = recipes.learning_rate(recipes.chosen(RECIPES, "eyes", {}, ["warmup=10", "final_lr=0.0001"]), [100], 100)
     assert rate(0, 1.0) == pytest.approx(0.1, rel=0.01) and rate(10, 1.0) > 0.9
     assert rate(100, 1.0) == pytest.approx(1e-4)

@@ -14,7 +14,7 @@ from gazecore.artifacts import Artifact, gaze_samples
 from gazecore.errors import GazeError
 from gazecore.prep import gazefollow
 from gazecore.synthetic.gazefollow import make
-from gazecore.train import following
+from gazecore.train import following, recipes
 from gazecore.train.following_recipes import RECIPES, chosen
 from gazecore.train.run import Run, Settings
 
@@ -71,7 +71,7 @@ def test_a_setting_that_is_none_is_refused_by_name(preset: str, settings: list[s
 @pytest.mark.parametrize(
     "setting, message",
     [
-        ("schedule=step", "schedule=step: expected constant, cosine or cosine-epochs"),
+        ("schedule=step", "schedule=step: expected constant, cosine, cosine-epochs, poly"),
         ("optimizer=sgd", "optimizer=sgd: expected adam, adamw"),
         ("augment=some", "augment=some: expected full, flip, none"),
         ("attention_weight=1", "only VTD has an attention"),
@@ -93,20 +93,20 @@ def test_a_model_with_memory_refuses_photos(samples, tmp_path):
 
 def test_a_cosine_falls_from_the_rate_to_the_final_one_after_a_warm_up():
     recipe = chosen("tiny", {}, ["schedule=cosine", "warmup=2", "final_lr=0.1"])
-    rate = following.learning_rate(recipe, [10], 10)
+    rate = recipes.learning_rate(recipe, [10], 10)
     assert [rate(0, 1.0), rate(10, 1.0)] == pytest.approx([0.5, 0.1], abs=0.02)
     assert rate(5, 1.0) == pytest.approx(0.55)
 
 
 def test_a_cosine_over_epochs_is_constant_within_one():
     recipe = chosen("tiny", {}, ["schedule=cosine-epochs", "warmup=0"])
-    rate = following.learning_rate(recipe, [4, 4], 8)
+    rate = recipes.learning_rate(recipe, [4, 4], 8)
     assert rate(0, 1.0) == rate(3, 1.0) == 1.0
     assert rate(4, 1.0) == rate(7, 1.0) == pytest.approx(0.5)
 
 
 def test_a_run_goes_on_at_the_update_after_the_last():
-    assert list(following.places([2, 3], 1, 4)) == [(0, 1), (1, 0), (1, 1)]
+    assert list(recipes.places([2, 3], 1, 4)) == [(0, 1), (1, 0), (1, 1)]
 
 
 # ---- learning -------------------------------------------------------------------------------------------------------
