@@ -168,8 +168,8 @@ def _stroke(pen: ImageDraw.ImageDraw, mark: Mark, size: tuple[int, int], colour,
         around = spread * SMOOTH
         pen.rectangle((left - around, top - around, right + around, bottom + around), outline=colour, width=thick)
     elif isinstance(mark, Curve):
-        around = [tuple(point) for point in numbers.tolist()]
-        pen.line([*around, *around[:2]], fill=colour, width=round(thick * 0.7), joint="curve")
+        corners = [(float(x), float(y)) for x, y in (*numbers, *numbers[:2])]
+        pen.line(corners, fill=colour, width=round(thick * 0.7), joint="curve")
     elif isinstance(mark, Point):
         (x, y), r = numbers[0], (mark.radius + spread) * SMOOTH
         if mark.hollow:
@@ -188,8 +188,8 @@ def _stroke(pen: ImageDraw.ImageDraw, mark: Mark, size: tuple[int, int], colour,
         base = tip - ahead * 11 * SMOOTH
         pen.line((*start, *base), fill=colour, width=thick)
         wide = (5.5 + spread) * SMOOTH
-        corners = (tip + ahead * spread * SMOOTH, base + aside * wide, base - aside * wide)
-        pen.polygon([tuple(corner) for corner in corners], fill=colour)
+        head = (tip + ahead * spread * SMOOTH, base + aside * wide, base - aside * wide)
+        pen.polygon([tuple(corner) for corner in head], fill=colour)
 
 
 def _tag(picture: Image.Image, box: Box) -> None:
