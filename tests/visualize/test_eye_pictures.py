@@ -1,0 +1,67 @@
+"""Eyes, traces and epochs drawn: a picture per sample, recording or run, with what the artifact says beside it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gazecore import artifacts
+from gazecore.synthetic.eyes import render
+from gazecore.visualize import eyes, items
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three rendered eyes, the last of them shut."""
+    path = tmp_path_factory.mktemp("eyes") / "eyes.zarr"
+    made = [render(1, (60, 80)), render(2, (60, 80)), render(3, (60, 80), aperture=0.0)]
+    with artifacts.create(path, "eye-samples") as writer:
+        writer.append(
+            sample_id=["a", "b", "c"],
+            image=np.stack([eye.image for eye in made]),
+            labels=np.stack([eye.labels for eye in made]),
+        )
+    return path
+
+
+def test_labels_colour_their_pixels_and_leave_the_background():
+    image = np.full((2, 2, 3), 100, np.uint8)
+    drawn = eyes.coloured(image, np.array([[0, 1], [2, 3]], np.uint8))
+    assert (drawn[0, 0] == 100).all() and len(np.unique(drawn.reshape(-1, 3), axis=0)) == 4
+
+
+def test_every_sample_is_a_picture_with_its_ratio_or_why_there_is_none(samples: Path):
+    with artifacts.open(samples) as artifact:
+        shown = list(items.report_items(artifact))
+        assert [item.name for item in shown] == ["a", "b", "c"]
+        assert "no_pupil" in shown[2].text["flags"] and "flags" not in shown[0].text
+        sizes = {item.picture().size for item in shown}
+    assert len(sizes) == 1
+
+
+def test_a_recording_is_one_picture_of_both_eyes(tmp_path: Path):
+    time_s = np.tile(np.arange(40) / 30, 2)
+    with artifacts.create(tmp_path / "trace.zarr", "pupil-trace", {"unit": "ratio"}) as writer:
+        writer.append(
+            sample_id=[str(i) for i in range(80)],
+            eye=["L"] * 40 + ["R"] * 40,
+            time_s=time_s,
+            pir=np.where(np.arange(80) % 40 < 35, 0.4, np.nan),
+            blink=(np.arange(80) % 40 >= 35).astype(np.uint8),
+            pupil_confidence=np.full(80, 0.9),
+        )
+    with artifacts.open(tmp_path / "trace.zarr") as artifact:
+        (item,) = items.report_items(artifact)
+        assert item.text["frames"] == "80" and item.text["measured"] == "87.5 %"
+        assert item.scores["pir"] == pytest.approx(0.4)
+        assert item.picture().size == (1200, 552)
+
+
+def test_epochs_are_drawn_with_the_scores_that_are_known(tmp_path: Path):
+    attrs = {"centre_auc": 0.5, "centre_l2": 0.4, "mean_map_auc": 0.7, "mean_map_l2": 0.5}
+    with artifacts.create(tmp_path / "epochs.zarr", "epoch-scores", attrs) as writer:
+        writer.append(epoch=[1, 2], step=[10, 20], auc=np.array([0.6, 0.8]), in_frame_ap=np.array([np.nan, np.nan]))
+    with artifacts.open(tmp_path / "epochs.zarr") as artifact:
+        (item,) = items.report_items(artifact)
+        assert item.scores == {"auc": 0.8}
+        assert item.picture().width == 630  # one panel: nothing else is known
