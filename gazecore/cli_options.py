@@ -25,8 +25,8 @@ Split = Annotated[str | None, typer.Option(help="only samples of this split: tra
 Images = Annotated[
     str,
     typer.Option(
-        help="packed: images go into the artifact; pixels: decoded, ten times as large, training reads them five times "
-        "as fast; paths: it refers to the files"
+        help="packed: images go into the artifact; pixels: decoded, ten times as large, quicker to train on; paths: it "
+        "refers to the files"
     ),
 ]
 OnBad = Annotated[

@@ -99,7 +99,7 @@ class Augmentation:
     def finished(self, pictures: list[Tensor]) -> list[Tensor]:
         """Flip and colour of the scene and of what was cut out of it: (3, h, w) of 0..255, cropped and resized already.
 
-        Contrast turns about the mean grey of the first, the scene. The dtypes stay.
+        Contrast turns about the mean grey of the first, the scene. Colours turn 8 bits into float32, rounded alike.
         """
         if self.flip:
             pictures = [picture.flip(-1) for picture in pictures]
@@ -133,7 +133,7 @@ def _coloured(pictures: list[Tensor], factors: tuple[float, float, float]) -> li
             mean_grey = float(_grey(values).mean())
         values = _within_range(values.mul_(contrast).add_(mean_grey * (1 - contrast)), contrast)
         values = _within_range(torch.add(_grey(values).mul_(1 - saturation), values, alpha=saturation), saturation)
-        coloured.append(values if picture.is_floating_point() else values.round_().to(picture.dtype))
+        coloured.append(values if picture.is_floating_point() else values.round_())
     return coloured
 
 
