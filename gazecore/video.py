@@ -52,6 +52,14 @@ class Frame:
         return self._turn.upright(stored)
 
 
+class Damage(NamedTuple):
+    """Where a frame is missing: its number, its time or NaN, and what is wrong with the file there."""
+
+    number: int
+    time_s: float
+    problem: str
+
+
 class Pace:
     """Which frames to take so that there is at most one in `every_s` seconds: the first at or after each multiple."""
 
@@ -109,12 +117,33 @@ def frames(
                 yield Frame(number, time_s, decoded, turn, size)
         if number < 0:
             raise GazeError(f"{path} {NO_FRAME}")
-        promised_s = _end_s(container, stream) - _start_s(stream)
-        if last_s < promised_s - max(SHORT_S, SHORT_SHARE * promised_s):
-            raise GazeError(
-                f"{path} ends after {time_s:.1f} s; its header promises {promised_s:.1f} s: it was cut short, "
-                "copy it again"
-            )
+        if short := _short(container, stream, last_s):
+            raise GazeError(f"{path} {short}: it was cut short, copy it again")
+
+
+def whatever_is_left(path: Path) -> Iterator[Frame | Damage]:
+    """The frames as `frames` has them, but a damaged file goes on behind the damage, which is told in its place.
+
+    A packet that cannot be decoded, a frame that the decoder calls corrupt, and an end that comes too early are told.
+    Raises GazeError: no such file, not a video.
+    """
+    with _opened(path) as (container, stream):
+        stream.codec_context.flags |= av.codec.context.Flags.output_corrupt
+        number, last_s, turn = 0, 0.0, None
+        for decoded, at_s, problem in _packets(container, stream):
+            for picture in decoded:
+                turn = turn or _Turn.of(picture)
+                time_s = math.nan if picture.pts is None else _time_s(path, picture, stream)
+                if not math.isnan(time_s):
+                    last_s = time_s + float((picture.duration or 0) * picture.time_base)
+                damaged = Damage(number, time_s, "is damaged in the file") if picture.is_corrupt else None
+                yield damaged or Frame(number, time_s, picture, turn)
+                number += 1
+            if problem:
+                yield Damage(number, at_s, problem)
+                number += 1
+        if short := _short(container, stream, last_s):
+            yield Damage(number, math.nan, f"is missing: the video {short}")
 
 
 def at(path: Path, times_s: Iterable[float], size: tuple[int, int] | None = None) -> np.ndarray:
@@ -275,6 +304,32 @@ def _decoded(path: Path, container: Any, stream: Any) -> Iterator[Any]:
         raise GazeError(
             f"{path} is damaged after {last_s:.2f} s ({error.strerror}): it was cut short, copy it again"
         ) from error
+
+
+def _packets(container: Any, stream: Any) -> Iterator[tuple[list[Any], float, str]]:
+    """(its frames, its time, what is wrong with it) of every packet."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            return
+        except av.FFmpegError as error:
+            yield [], math.nan, f"is missing: the file ends or is damaged here ({error.strerror})"
+            return
+        try:
+            yield packet.decode(), math.nan, ""
+        except av.FFmpegError as error:
+            at_s = math.nan if packet.pts is None else float(packet.pts * stream.time_base) - _start_s(stream)
+            yield [], at_s, f"cannot be decoded ({error.strerror})"
+
+
+def _short(container: Any, stream: Any, last_s: float) -> str:
+    """How much too early a video ended at last_s; empty if it did not."""
+    promised_s = _end_s(container, stream) - _start_s(stream)
+    if last_s >= promised_s - max(SHORT_S, SHORT_SHARE * promised_s) or math.isnan(promised_s):
+        return ""
+    return f"ends after {last_s:.1f} s; its header promises {promised_s:.1f} s"
 
 
 def _time_s(path: Path, decoded: Any, stream: Any) -> float:

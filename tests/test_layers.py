@@ -13,8 +13,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"errors"},
     {"records", "geometry", "heatmaps"},
-    {"metrics", "prep", "visualize", "artifacts", "images", "video", "synthetic", "schemas", "pupil", "calibration"}
-    | {"weights"},
+    {"metrics", "prep", "visualize", "artifacts", "images", "video", "synthetic", "schemas", "pupil", "calibration"},
     {"models", "data", "losses", "segmentation_losses", "checkpoints", "weight_files", "key_maps", "export"}
     | {"attention_rows"},
     {"train", "eval"},

@@ -1,3 +1,4 @@
+import re
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -231,3 +232,23 @@ def test_memory_does_not_grow_with_the_length(tmp_path):
     for frame in frames:
         frame.image.sum()
     assert frame.number == 399 and process.memory_info().rss - before < 30e6  # the frames are 276 MB
+
+
+def test_what_is_left_of_a_damaged_video_is_read_and_its_early_end_told(tmp_path):
+    path, noise = tmp_path / "a.mp4", np.random.default_rng(0)
+    with video.Writer(path) as writer:
+        for number in range(60):
+            writer.add(noise.integers(0, 255, (64, 64, 3), dtype=np.uint8), 0.1 * number)
+    whole = list(video.whatever_is_left(path))
+    assert [frame.number for frame in whole] == list(range(60)) and not any(map(is_damage, whole))
+    assert [frame.time_s for frame in whole] == pytest.approx([frame.time_s for frame in video.frames(path)])
+
+    data = path.read_bytes()
+    path.write_bytes(data[: data.index(b"mdat") + (len(data) - data.index(b"mdat")) // 2])
+    cut = list(video.whatever_is_left(path))
+    assert is_damage(cut[-1]) and re.search(r"ends after .* its header promises 6.\d s", cut[-1].problem)
+    assert not any(map(is_damage, cut[:10]))
+
+
+def is_damage(frame) -> bool:
+    return isinstance(frame, video.Damage)

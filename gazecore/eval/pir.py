@@ -4,6 +4,7 @@ Frames are decoded ahead, batches computed side by side, and only a few are held
 number of frames are the numbers of the sequence that is being read: it is smoothed as a whole.
 """
 
+import logging
 import os
 import queue
 import threading
@@ -20,6 +21,9 @@ from gazecore.prep.eye_frames import EyeFrame
 from gazecore.pupil import trace
 from gazecore.pupil.ratio import measure
 
+log = logging.getLogger(__name__)
+
+TOLD = 5  # frames that could not be read, spelt out
 AHEAD = 64  # frames that are decoded before they are asked for
 MOST_THREADS = 4
 S = TypeVar("S")
@@ -45,7 +49,7 @@ def of_frames(
         return _rows(batch, *segmenter(np.stack(pictures)), hvid_mm)
 
     with segmenter.one_thread():
-        yield from _side_by_side(job, _batches(_ahead(frames, AHEAD), batch_size))
+        yield from _side_by_side(job, _batches(_told(_ahead(frames, AHEAD)), batch_size))
 
 
 def frames_of(artifact: Artifact, rows: np.ndarray, block: int = 32) -> Iterator[EyeFrame]:
@@ -90,6 +94,19 @@ def _rows(batch: list[EyeFrame], labels: np.ndarray, probability: np.ndarray | N
         columns[name] = np.full(len(batch), empty, object if name == "flags" else values.dtype)
         columns[name][seen] = values
     return columns
+
+
+def _told(frames: Iterable[EyeFrame]) -> Iterator[EyeFrame]:
+    """The frames; the first that could not be read are said, and in the end how many there were."""
+    lost = 0
+    for frame in frames:
+        if frame.problem:
+            lost += 1
+            if lost <= TOLD:
+                log.warning("%s, frame %d %s", frame.name, frame.frame, frame.problem)
+        yield frame
+    if lost > TOLD:
+        log.warning("%d frames could not be read", lost)
 
 
 def _batches(frames: Iterable[EyeFrame], most: int) -> Iterator[list[EyeFrame]]:

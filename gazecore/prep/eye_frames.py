@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 from PIL import Image
 
@@ -152,42 +151,11 @@ def _image(path: Path, numbers: Iterator[int], fps: float | None) -> Iterator[Ey
 
 
 def _video(path: Path, trial: str) -> Iterator[EyeFrame]:
-    """Frames by time stamp; packets that cannot be decoded are frames without an image, at their time."""
-    eye = side_of(path.stem)
-    with video._opened(path) as (container, stream):
-        start_s = float((stream.start_time or 0) * stream.time_base)
-        turn, number, packets = None, itertools.count(), _packets(path, container, stream)
-        for packet, problem in packets:
-            if problem:
-                time_s = float(packet.pts * stream.time_base) - start_s if packet and packet.pts is not None else np.nan
-                yield EyeFrame(None, next(number), time_s, path.name, eye, trial=trial, problem=problem)
-                continue
-            for decoded in packet:
-                turn = turn or video._Turn.of(decoded)
-                time_s = float(decoded.pts * decoded.time_base) - start_s if decoded.pts is not None else np.nan
-                shown = EyeFrame(None, next(number), time_s, path.name, eye, trial=trial)
-                if decoded.is_corrupt:
-                    yield replace(shown, problem="damaged in the file")
-                else:
-                    yield replace(shown, image=video.Frame(shown.frame, time_s, decoded, turn).image)
-
-
-def _packets(path: Path, container: Any, stream: Any) -> Iterator[tuple[Any, str]]:
-    """(decoded frames, "") of every packet, or (packet, problem)."""
-    stream.codec_context.flags |= av.codec.context.Flags.output_corrupt
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-        except StopIteration:
-            return
-        except av.FFmpegError as error:
-            yield None, f"the file ends or is damaged here: {error.strerror}"
-            return
-        try:
-            yield packet.decode(), ""
-        except av.FFmpegError as error:
-            yield packet, f"cannot be decoded: {error.strerror}"
+    """Frames by time stamp; what cannot be decoded is a frame without an image, at its time."""
+    for frame in video.whatever_is_left(path):
+        shown = EyeFrame(None, frame.number, frame.time_s, path.name, side_of(path.stem), trial=trial)
+        damaged = isinstance(frame, video.Damage)
+        yield replace(shown, problem=frame.problem) if damaged else replace(shown, image=frame.image)
 
 
 def _array(path: Path, fps: float | None) -> Iterator[EyeFrame]:

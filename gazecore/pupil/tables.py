@@ -368,7 +368,7 @@ def shown(columns: Mapping[str, Any], unit: str) -> tuple[dict[str, Any], list[t
     """Trials as a document with all numbers, and as a table (rows, header) with those that one looks at first."""
     single = {name: np.asarray(columns[name]).tolist() for name in TRIALS.values() if name in columns}
     rows = [dict(zip(single, row, strict=True)) for row in zip(*single.values(), strict=True)]
-    header = ("recording", "onset_s", "baseline", "amplitude_%", "latency_ms", "peak_s", "mcv_per_s", "t75_s", "flags")
+    header = ("recording", "onset_s", "baseline", "ampl_%", "lat_ms", "peak_s", "mcv_/s", "t75_s", "flags")
     table = [
         (
             " ".join(str(row[name]) for name in ("subject", "trial", "eye") if row[name]) or "-",
