@@ -16,7 +16,10 @@ from gazecore.cli_options import Overwrite, Weights
 
 def main(
     file: Annotated[Path, typer.Argument(help="the author's file")],
-    as_model: Annotated[str, typer.Option("--as", help="model: vtd, vtd-temporal, gazelle, or a plug-in's")],
+    as_model: Annotated[
+        str,
+        typer.Option("--as", help="model: vtd, vtd-temporal, gazelle, segformer, ritnet, mask2former, or a plug-in's"),
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", help="checkpoint to write, .safetensors")],
     preset: Annotated[str | None, typer.Option(help="the model's preset; without it, read off the shapes")] = None,
     entry: Annotated[str | None, typer.Option(help="entry of the file, such as ema_params")] = None,

@@ -24,7 +24,9 @@ FACTS = ("subject", "trial", "eye", "mode", "iris_color", "skin")
 
 
 def items(artifact: Artifact, text: Text = "titles") -> Iterator[Item]:
-    """One picture per sample of eye-samples or eye-masks."""
+    """One picture per sample of eye-samples or eye-masks; where ratios were scored, their agreement first."""
+    if "pir_predicted" in artifact and "pir_true" in artifact and text != "none":
+        yield Item("agreement of the ratio", partial(_agreement, artifact))
     for start in range(0, len(artifact), BLOCK):
         block = slice(start, min(start + BLOCK, len(artifact)))
         held = {name: v[block] for name, v in artifact.variables.items() if v.dims[0] == "sample" and _drawn(name)}
@@ -37,6 +39,13 @@ def items(artifact: Artifact, text: Text = "titles") -> Iterator[Item]:
             facts |= {"flags": str(found["flags"])} if str(found["flags"]) else {}
             picture = partial(panel, columns, found, artifact.kind == "eye-masks", text)
             yield Item(str(columns["sample_id"]), picture, scores, facts)
+
+
+def _agreement(artifact: Artifact) -> Image.Image:
+    from gazecore.visualize.light_reflex import bland_altman  # matplotlib, 0.3 s
+
+    predicted, true = artifact["pir_predicted"].whole(), artifact["pir_true"].whole()
+    return bland_altman(predicted, true, names=("predicted", "annotated"), quantity="pupil-iris ratio")
 
 
 def _drawn(name: str) -> bool:

@@ -65,7 +65,13 @@ def trials(artifact: Artifact) -> Iterator[Trial]:
 
 
 def report_items(artifact: Artifact, text: Text = "captions") -> Iterator[Item]:
-    """One item per trial; its picture is drawn when it is asked for."""
+    """One item per trial, drawn when it is asked for; where both eyes were measured, their agreement first."""
+    if text != "none" and {"eye", "anisocoria", "baseline"} <= set(artifact.variables):
+        mine = (artifact["eye"].whole() == "L") & np.isfinite(artifact["anisocoria"].whole())
+        if mine.sum() > 1:
+            left, unit = artifact["baseline"].whole()[mine], str(artifact.attrs.get("unit", "ratio"))
+            right = left - artifact["anisocoria"].whole()[mine]
+            yield Item("left and right", partial(bland_altman, left, right, unit=unit, quantity="baseline"))
     for trial in trials(artifact):
         scores = {name: trial.numbers[name] for name in SCORES if name in trial.numbers}
         yield Item(trial.name, partial(draw, trial, text), scores, {"flags": trial.flags} if trial.flags else {})

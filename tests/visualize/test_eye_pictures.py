@@ -65,3 +65,18 @@ def test_epochs_are_drawn_with_the_scores_that_are_known(tmp_path: Path):
         (item,) = items.report_items(artifact)
         assert item.scores == {"auc": 0.8}
         assert item.picture().width == 630  # one panel: nothing else is known
+
+
+def test_scored_ratios_and_both_eyes_are_first_compared(tmp_path: Path):
+    labels = np.stack([render(seed, (60, 80)).labels for seed in (1, 2)])
+    with artifacts.create(tmp_path / "masks.zarr", "eye-masks") as writer:
+        ratios = {"pir_predicted": np.array([0.4, 0.5]), "pir_true": np.array([0.41, 0.5])}
+        writer.append(sample_id=["a", "b"], labels=labels, **ratios)
+    eyes_of = {"eye": ["L", "R", "L", "R"], "anisocoria": np.array([0.02, 0.02, 0.01, 0.01])}
+    with artifacts.create(tmp_path / "plr.zarr", "plr") as writer:
+        writer.append(baseline=np.array([0.5, 0.48, 0.52, 0.51]), onset_s=np.array([1.0, 1, 11, 11]), **eyes_of)
+    for name, first, count in (("masks", "agreement of the ratio", 3), ("plr", "left and right", 5)):
+        with artifacts.open(tmp_path / f"{name}.zarr") as artifact:
+            shown = list(items.report_items(artifact))
+            assert (shown[0].name, len(shown)) == (first, count)
+            assert shown[0].picture().width > 400
