@@ -20,6 +20,7 @@ SLOWEST_HZ, FASTEST_HZ = 0.5, 12.0  # the bandwidth is found between these; a pu
 ROUNDS = 2  # of making the penalty follow the curve
 BEND_S, BEND_FLOOR = 0.15, 0.05  # the third derivative is averaged over this time; its least share of its own rms
 GOLDEN, STEPS = (5**0.5 - 1) / 2, 18  # of the search for the penalty's weight
+ROUNDING = 1e-6  # of a knot's distance
 DECOUPLED = 1e-9  # penalty across a gap that is not to be bridged
 STENCIL = np.array([-1.0, 3.0, -3.0, 1.0])
 
@@ -34,7 +35,9 @@ class Smooth:
 
     def __call__(self, times_s: np.ndarray, derivative: int = 0) -> np.ndarray:
         """Value, or with derivative 1 velocity, 2 acceleration, at times (t,)."""
-        curve = self.spline(times_s, nu=derivative)
+        end = self.spline.t[-DEGREE - 1]  # which the last sample may exceed by a rounding
+        slack = ROUNDING * (self.spline.t[1] - self.spline.t[0])
+        curve = self.spline(np.where(times_s <= end + slack, np.minimum(times_s, end), times_s), nu=derivative)
         return curve + self.middle if derivative == 0 else curve
 
 
@@ -50,7 +53,7 @@ def penalised_spline(
              smoothed on its own
     """
     spacing = 1 / min(rate_hz, MOST_KNOTS_HZ)
-    spans = max(1, int(np.ceil((times_s[-1] - times_s[0]) / spacing - 1e-6)))
+    spans = max(1, int(np.ceil((times_s[-1] - times_s[0]) / spacing - ROUNDING)))
     knots = times_s[0] + spacing * np.arange(-DEGREE, spans + DEGREE + 1)
     used = weights > 0
     middle = float(np.median(values[used]))

@@ -197,3 +197,9 @@ def test_any_gaps_in_any_unit_leave_finite_values_or_nan_and_scale_with_the_unit
     assert np.array_equal(np.isnan(one.value), np.isnan(one.velocity))
     known = np.isfinite(one.value)
     assert two.value[known] / unit == pytest.approx(one.value[known], abs=1e-3)
+
+
+def test_times_that_were_rounded_in_a_table_lose_no_sample_at_the_end():
+    for rate in (30, 60, 120, 240):
+        time_s = np.array([float(f"{t:.9g}") for t in np.arange(24 * rate) / rate])
+        assert np.isfinite(clean(time_s, 0.5 + 0.001 * np.sin(time_s)).value).all()
