@@ -1,6 +1,5 @@
 """What the card of the shipped weights promises, measured again on rendered eyes that training never saw."""
 
-
 import numpy as np
 import pytest
 import torch
