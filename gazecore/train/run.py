@@ -109,7 +109,7 @@ class Run:
         self._trackers: list[trackers.Tracker] = []
         self._ema: dict[str, Tensor] = {}
         self._handlers: dict[int, Any] = {}
-        self._began = time.monotonic()
+        self._began, self._text = time.monotonic(), ""
 
     # ---- the recipe's loop ------------------------------------------------------------------------------------------
 
@@ -404,8 +404,6 @@ class Run:
             self._progress.say(f"validation at update {self.step}: {self._text}")
         for tracker in self._trackers:
             tracker.log({f"{kind}/{name}": value for name, value in values.items()}, self.step)
-
-    _text = ""
 
     # ---- signals and the end ----------------------------------------------------------------------------------------
 
