@@ -154,8 +154,10 @@ def _video(path: Path, trial: str) -> Iterator[EyeFrame]:
     """Frames by time stamp; what cannot be decoded is a frame without an image, at its time."""
     for frame in video.whatever_is_left(path):
         shown = EyeFrame(None, frame.number, frame.time_s, path.name, side_of(path.stem), trial=trial)
-        damaged = isinstance(frame, video.Damage)
-        yield replace(shown, problem=frame.problem) if damaged else replace(shown, image=frame.image)
+        if isinstance(frame, video.Damage):
+            yield replace(shown, problem=frame.problem)
+        else:
+            yield replace(shown, image=frame.image)
 
 
 def _array(path: Path, fps: float | None) -> Iterator[EyeFrame]:

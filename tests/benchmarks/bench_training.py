@@ -69,12 +69,15 @@ def _loading() -> list[dict]:
 
 
 def _rates(batches: dict[str, Callable[[int], object]]) -> dict[str, float]:
-    """Samples a second of each, taken in turn: the best of the rounds, which other work disturbs least."""
-    best = dict.fromkeys(batches, np.inf)
+    """Samples a second of each, taken in turn: the best of the rounds, which other work disturbs least.
+
+    A batch lives until the next one is made, as it does in a training loop.
+    """
+    best, held = dict.fromkeys(batches, np.inf), dict[str, object]()
     for i in range(ROUNDS):
         for name, batch in batches.items():
             begun = time.perf_counter()
-            batch(i)
+            held[name] = batch(i)
             best[name] = min(best[name], time.perf_counter() - begun)
     return {name: BATCH / seconds for name, seconds in best.items()}
 
