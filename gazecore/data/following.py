@@ -348,7 +348,7 @@ def _normalised(pictures: list[Tensor], preprocessing: Preprocessing) -> Tensor:
     """
     _, height, width = pictures[0].shape
     mean, std = (255 * torch.tensor(values).repeat(width) for values in (preprocessing.mean, preprocessing.std))
-    normalised = torch.empty(len(pictures), height, width, 3)
+    normalised = torch.from_numpy(np.empty((len(pictures), height, width, 3), np.float32))  # numpy asks for huge pages
     for picture, out in zip(pictures, normalised, strict=True):
         out.copy_(picture.permute(1, 2, 0))
         out.view(height, 3 * width).sub_(mean).div_(std)
