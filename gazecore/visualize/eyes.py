@@ -74,6 +74,15 @@ def panel(columns: dict[str, Any], fitted: dict[str, Any], predicted: bool, text
     return panels.bordered(panels.side_by_side([panels.titled(*view) for view in views]))
 
 
+def marked(image: np.ndarray, labels: np.ndarray) -> Iterator[Image.Image]:
+    """Frames (n, h, w, 3) uint8 under the colours and ellipses of their labels (n, h, w), at a width to look at."""
+    fitted = ratio.measure(labels)
+    for i in range(len(labels)):
+        found = {name: values[i] for name, values in fitted.items()}
+        shown = panels.fitted(coloured(image[i], labels[i]))
+        yield panels.draw(shown, _ellipses(found, labels.shape[1:]))
+
+
 def coloured(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Image (h, w, 3) uint8 under the colours of its labels (h, w)."""
     cover = np.where(labels > 0, COVER, 0.0)[..., None]

@@ -3,6 +3,7 @@
 Each person has a colour; the plate says who it is, at whose head they look and how surely they look into the frame.
 
 Whoever looks out of the frame (in-frame score below one half) gets no arrow, an open circle and a faint heat map.
+Masks of an eye over video are drawn as visualize/eyes.py draws them, one frame of one eye after another.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,10 +20,10 @@ from gazecore.artifacts import Artifact
 from gazecore.artifacts.gaze_samples import Scenes
 from gazecore.errors import EXISTS, GazeError
 from gazecore.geometry import normalise_boxes
-from gazecore.visualize import panels
+from gazecore.visualize import eyes, panels
 from gazecore.visualize.panels import INK, PAPER, PEOPLE, Colour
 
-KINDS = ("gaze-predictions", "gaze-samples")
+KINDS = ("gaze-predictions", "gaze-samples", "eye-masks")
 ALPHA = 0.7  # how much the hottest cell covers of the frame
 IN_FRAME = 0.5
 UNIT_PX = 360  # shorter side of a frame on which marks have their plain size
@@ -78,17 +79,19 @@ def check(artifact: Artifact) -> None:
     """GazeError for what is no clip: photos, other artifacts, frames without number or time, several clips."""
     if artifact.kind not in KINDS:
         raise GazeError(f'{artifact.path} holds "{artifact.kind}"; an overlay video shows {" or ".join(KINDS)}')
-    clips = list(dict.fromkeys(artifact["clip"].whole().tolist())) if "clip" in artifact else [""]
-    if "" in clips:
+    of_eyes = artifact.kind == "eye-masks"
+    for name in ("subject", "trial", "eye") if of_eyes else ("clip",):
+        clips = list(dict.fromkeys(artifact[name].whole().tolist())) if name in artifact else [""]
+        if len(clips) > 1 and (of_eyes or "" not in clips):
+            some = ", ".join(clips[:4]) + (", ..." if len(clips) > 4 else "")
+            raise GazeError(
+                f"{artifact.path} holds {len(clips)} {name}s ({some}); an overlay video shows one: "
+                f"gz select --where '{name} == \"{clips[0]}\"'"
+            )
+    if "" in clips and not of_eyes:
         raise GazeError(
             f"{artifact.path} holds photos; an overlay video needs the frames of a clip. Draw photos with -o folder/ "
             "or -o report.html, or prepare a video: gz prep-images clip.mp4 --boxes heads.csv"
-        )
-    if len(clips) > 1:
-        some = ", ".join(clips[:4]) + (", ..." if len(clips) > 4 else "")
-        raise GazeError(
-            f"{artifact.path} holds {len(clips)} clips ({some}); an overlay video shows one: "
-            f"gz select --where 'clip == \"{clips[0]}\"'"
         )
     if np.isnan(_times(artifact, fps=1.0)).any():
         raise GazeError(f"{artifact.path} has frames without time_s and frame number: their order is not known")
@@ -103,13 +106,31 @@ def write(artifact: Artifact, path: Path, limit: int | None = None, fps: float =
     """
     check(artifact)
     begin_s = float(_times(artifact, fps).min(initial=np.inf))
-    count, time_s, scenes = 0, begin_s, Scenes(artifact)
+    count, time_s = 0, begin_s
+    shown = _eyes(artifact, fps) if artifact.kind == "eye-masks" else _people(artifact, fps)
     with video.Writer(path) as writer:
-        for time_s, index, people in islice(_moments(artifact, fps), limit):
-            picture = draw(images.load(scenes[index]), people, time_s)
+        for time_s, picture in islice(shown, limit):
             writer.add(np.asarray(picture), time_s - begin_s)
             count += 1
     return Written(count, time_s - begin_s)
+
+
+def _people(artifact: Artifact, fps: float) -> Iterator[tuple[float, Image.Image]]:
+    scenes = Scenes(artifact)
+    for time_s, index, people in _moments(artifact, fps):
+        yield time_s, draw(images.load(scenes[index]), people, time_s)
+
+
+def _eyes(artifact: Artifact, fps: float) -> Iterator[tuple[float, Image.Image]]:
+    time_s = _times(artifact, fps)
+    order = np.argsort(time_s, kind="stable")
+    for start in range(0, len(order), BLOCK):
+        rows = order[start : start + BLOCK]
+        labels = artifact["labels"].take(rows)
+        pictures = artifact["image"].take(rows) if "image" in artifact else np.zeros((*labels.shape, 3), np.uint8)
+        for row, picture in zip(rows, eyes.marked(pictures, labels), strict=True):
+            _clock(picture, float(time_s[row]), max(min(picture.size) / UNIT_PX, 0.75))
+            yield float(time_s[row]), picture
 
 
 def draw(scene: np.ndarray, people: Sequence[Person], time_s: float) -> Image.Image:

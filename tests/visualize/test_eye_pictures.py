@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gazecore import artifacts
+from gazecore import artifacts, video
+from gazecore.errors import GazeError
 from gazecore.synthetic.eyes import render
-from gazecore.visualize import eyes, items
+from gazecore.visualize import eyes, items, overlay
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +81,17 @@ def test_scored_ratios_and_both_eyes_are_first_compared(tmp_path: Path):
             shown = list(items.report_items(artifact))
             assert (shown[0].name, len(shown)) == (first, count)
             assert shown[0].picture().width > 400
+
+
+def test_masks_over_video_become_an_overlay_of_one_eye(tmp_path: Path):
+    made = [render(seed, (60, 80)) for seed in (1, 2, 4)]
+    columns = {"image": np.stack([eye.image for eye in made]), "labels": np.stack([eye.labels for eye in made])}
+    columns |= {"sample_id": ["a", "b", "c"], "time_s": np.array([0.1, 0.0, 0.2])}
+    for name, eyes_of in (("one", ["L"] * 3), ("two", ["L", "L", "R"])):
+        with artifacts.create(tmp_path / f"{name}.zarr", "eye-masks") as writer:
+            writer.append(**columns, eye=eyes_of)
+    with artifacts.open(tmp_path / "one.zarr") as one:
+        assert overlay.write(one, tmp_path / "one.mp4") == (3, pytest.approx(0.2))
+    assert [frame.size for frame in video.frames(tmp_path / "one.mp4")] == [(440, 330)] * 3
+    with artifacts.open(tmp_path / "two.zarr") as two, pytest.raises(GazeError, match=r"2 eyes.*where 'eye == .L.'"):
+        overlay.check(two)
