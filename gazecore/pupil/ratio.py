@@ -152,8 +152,7 @@ class _View:
 
 
 def _view(labels: np.ndarray, probability: np.ndarray | None) -> _View:
-    opening = float((labels != 0).view(np.uint8).sum(axis=0, dtype=np.uint16).max(initial=0))
-    frame = edges.crop(labels)
+    opening, frame = edges.opening(labels), edges.crop(labels)
     is_pupil = frame.labels == 2 if frame else np.zeros(0, bool)
     if frame is None or not is_pupil.any():
         missing = ["no_pupil"] if frame else ["no_pupil", "no_iris"]

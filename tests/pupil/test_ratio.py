@@ -5,6 +5,7 @@ import pytest
 
 from gazecore.errors import GazeError
 from gazecore.pupil.ratio import NUMBERS, measure
+from gazecore.synthetic.eyes import render
 
 SIZE = (120, 160)
 NOTHING = (-9, -9, 1, 1, 0)
@@ -190,3 +191,13 @@ def test_hard_probabilities_change_nothing_but_confidence():
 def test_what_does_not_fit_is_refused(arguments, says):
     with pytest.raises(GazeError, match=says):
         measure(*arguments)
+
+
+def test_stray_parts_of_a_mask_do_not_open_the_eye():
+    labels = render(3, (120, 160), aperture=0.8).labels
+    alone = measure(labels)
+    labels[2:40, 60:64] = 3  # above the eye, in the columns of its iris
+    labels[100:118, 75:85] = 1
+    stray = measure(labels)
+    assert stray["aperture"] == pytest.approx(alone["aperture"], rel=0.03) and alone["aperture"] > 0.4  # to a pixel
+    assert stray["pir"] == pytest.approx(alone["pir"], rel=1e-6)
