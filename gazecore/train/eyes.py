@@ -64,7 +64,7 @@ def train(
                 run.backward(loss)
             run.update({"loss": loss.detach()}, epoch + (update + 1) / lengths[epoch])
             run.after_update(every, scores)
-    return {"updates": run.step, "best": run.best, "best_by": recipe.best_by}
+    return {"updates": run.step, "best": run.best, "best_by": run.settings.best_by}
 
 
 def loss_of(recipe: Recipe, model: nn.Module, batch: EyeBatch, done: float) -> Tensor:
