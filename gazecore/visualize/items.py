@@ -90,6 +90,8 @@ def summary(artifact: Artifact) -> dict[str, Summary]:
             if len(values):
                 protocol = artifact.attrs.get("auc_protocol")
                 shown = f"{name} ({protocol})" if name == "auc" and protocol else name
+                if artifact.kind == "eye-masks":  # gz eval-eyes prints IoU of one confusion matrix over all images
+                    shown = f"{name} (mean over images)"
                 found[shown] = Summary(float(values.mean()), *bootstrap_interval(values), len(values))
     return found
 

@@ -72,7 +72,7 @@ def test_scored_ratios_and_both_eyes_are_first_compared(tmp_path: Path):
     labels = np.stack([render(seed, (60, 80)).labels for seed in (1, 2)])
     with artifacts.create(tmp_path / "masks.zarr", "eye-masks") as writer:
         ratios = {"pir_predicted": np.array([0.4, 0.5]), "pir_true": np.array([0.41, 0.5])}
-        writer.append(sample_id=["a", "b"], labels=labels, **ratios)
+        writer.append(sample_id=["a", "b"], labels=labels, mean_iou=np.array([0.8, 0.9]), **ratios)
     eyes_of = {"eye": ["L", "R", "L", "R"], "anisocoria": np.array([0.02, 0.02, 0.01, 0.01])}
     with artifacts.create(tmp_path / "plr.zarr", "plr") as writer:
         writer.append(baseline=np.array([0.5, 0.48, 0.52, 0.51]), onset_s=np.array([1.0, 1, 11, 11]), **eyes_of)
@@ -81,6 +81,8 @@ def test_scored_ratios_and_both_eyes_are_first_compared(tmp_path: Path):
             shown = list(items.report_items(artifact))
             assert (shown[0].name, len(shown)) == (first, count)
             assert shown[0].picture().width > 400
+    with artifacts.open(tmp_path / "masks.zarr") as artifact:  # not the IoU of one matrix, so by another name
+        assert items.summary(artifact)["mean_iou (mean over images)"].value == pytest.approx(0.85)
 
 
 def test_masks_over_video_become_an_overlay_of_one_eye(tmp_path: Path):
